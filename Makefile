@@ -1,0 +1,34 @@
+# make demo   train, test and run a detector on a small generated data set (installs everything first)
+# make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
+	$(BIN)/python tools/test_net.py --run runs/shapes --timing 2
+	$(BIN)/python tools/detect.py --run runs/shapes --split test --images 8 --out runs/shapes/pictures
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf runs/shapes data/shapes
+
+# The stamp is written last: an installation that was stopped is done again.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "spp_det needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into $(VENV): PyTorch and the rest, several GB, some minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)

@@ -1,0 +1,67 @@
+"""Pure functions on boxes, float32 [N, 4] as in structures.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spp_det.structures import Boxes, Mask, Size
+
+
+def area(boxes: Boxes) -> np.ndarray:
+    """Square pixels: float32 [N]."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def iou(a: Boxes, b: Boxes) -> np.ndarray:
+    """Intersection over union of each box of `a` [N, 4] with each of `b` [M, 4]: float32 [N, M] in [0, 1]."""
+    left_top = np.maximum(a[:, None, :2], b[None, :, :2])
+    right_bottom = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(right_bottom - left_top, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    return shared / (area(a)[:, None] + area(b)[None, :] - shared)
+
+
+def clip(boxes: Boxes, size: Size) -> Boxes:
+    """Boxes cut to an image of `size`; one that lies outside becomes empty."""
+    height, width = size
+    limit = np.array([width, height, width, height], np.float32)
+    return np.minimum(np.maximum(boxes, 0), limit)
+
+
+def nonempty(boxes: Boxes) -> Mask:
+    """Which boxes have x1 < x2 and y1 < y2: bool [N]."""
+    return (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+
+
+def flip(boxes: Boxes, width: int) -> Boxes:
+    """The same boxes on the image mirrored left to right, `width` pixels wide."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def rescale(boxes: Boxes, from_size: Size, to_size: Size) -> Boxes:
+    """The same boxes on the image resized from one size to another."""
+    factor = np.array([to_size[1] / from_size[1], to_size[0] / from_size[0]] * 2, np.float32)
+    return boxes * factor
+
+
+def encode(boxes: Boxes, targets: Boxes) -> np.ndarray:
+    """Where the targets lie, seen from the boxes: float32 [N, 4], (dx, dy, dw, dh).
+
+    dx = (gx - px) / pw, dy likewise, dw = ln(gw / pw), dh likewise, with the centres and sides of box p and target g
+    (R-CNN, tech report v5, appendix C).
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    target_sides = targets[:, 2:] - targets[:, :2]
+    shift = (targets[:, :2] + target_sides / 2 - boxes[:, :2] - sides / 2) / sides
+    return np.concatenate([shift, np.log(target_sides / sides)], axis=1).astype(np.float32)
+
+
+def decode(boxes: Boxes, offsets: np.ndarray) -> Boxes:
+    """Undo `encode`: the boxes moved by the offsets, float32 [N, 4]; not clipped.
+
+    Offsets of the logarithms above ln(1000) count as that, so that no box overflows.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    centres = boxes[:, :2] + sides / 2 + offsets[:, :2] * sides
+    new_sides = sides * np.exp(np.minimum(offsets[:, 2:], np.log(1000.0)))
+    return np.concatenate([centres - new_sides / 2, centres + new_sides / 2], axis=1).astype(np.float32)

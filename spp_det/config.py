@@ -1,0 +1,255 @@
+"""The typed configuration of one experiment: a TOML file, checked when it is read.
+
+Every table is a Struct below; an unknown key or a value of the wrong type raises ConfigError with the file and the key.
+The defaults are the paper's; configs/ holds complete, commented examples.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tomli_w
+
+from spp_det.errors import ConfigError
+
+Rule = Literal["paper", "released"]
+Layer = Literal["pool5", "fc6", "fc7"]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class DataConfig(_Table, frozen=True, kw_only=True):
+    """Where the images are: a key of DATASETS, or `package.module:Name`."""
+
+    format: str = "voc"
+    root: str
+    year: str = "2007"
+    train: str = "trainval"
+    test: str = "test"
+    classes: list[str] | None = None  # None: the format's own list
+    use_difficult: bool = False  # the release trains with difficult objects, by an inverted flag
+    options: dict[str, Any] = {}  # further arguments of the data set
+
+
+class ProposalsConfig(_Table, frozen=True):
+    """Where windows come from: a key of PROPOSALS, or `package.module:Name`."""
+
+    method: str = "selective_search"
+    mode: Literal["fast", "quality"] = "fast"
+    min_side: int = 20  # px
+    max_windows: int | None = None
+    file: str | None = None  # for method = "file": .npz or the R-CNN release's .mat
+
+
+class TrunkConfig(_Table, frozen=True):
+    """The convolutional layers: a key of TRUNKS, `timm:NAME`, or `package.module:Name`."""
+
+    name: str = "efficientnet_lite0"
+    weights: str = "default"  # "default", "random", or a file
+    input: Literal["default", "torchvision", "caffe"] = "default"
+
+
+class MapsConfig(_Table, frozen=True):
+    """Image sizes, and how a window finds its scale and its cells."""
+
+    scales: tuple[int, ...] = (688,)  # short sides, px
+    scale_rule: Rule = "paper"
+    mapping: Rule = "paper"
+    levels: tuple[int, ...] = (1, 2, 3, 6)
+
+
+class RegionsConfig(_Table, frozen=True):
+    """Which region extractor: pooled windows of one map, or R-CNN's warped crops."""
+
+    kind: str = "spp"
+    crop_size: int = 227  # px; R-CNN
+    context: int = 16  # px around the window in the crop; R-CNN
+
+
+class FinetuneConfig(_Table, frozen=True):
+    """Fine-tuning of fc6, fc7 and a new softmax layer."""
+
+    iterations: int = 300_000  # 0: none, the fc layers stay as they start
+    rates: tuple[tuple[int, float], ...] = (
+        (250_000, 1e-4),
+        (50_000, 1e-5),
+    )  # (iterations, learning rate); the last for the rest
+    hidden: tuple[int, int] = (4096, 4096)
+    batch_size: int = 128
+    positive_fraction: float = 0.25
+    positive_overlap: float = 0.5
+    negative_overlap: tuple[float, float] = (0.1, 0.5)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.5
+    flip: bool = True
+    random_scales: bool = False
+    chunk: int = 100  # iterations whose windows are gathered at once
+    windows_per_image: int = 64  # at most, in a chunk
+    bias_rate: float = 1.0  # the biases' learning rate over the weights'; 2 in the release
+
+
+class SVMConfig(_Table, frozen=True):
+    """One linear SVM per class, with hard negatives."""
+
+    layer: Layer = "fc7"
+    C: float = 0.001
+    positive_weight: float = 2.0
+    bias: float = 10.0
+    target_norm: float = 20.0
+    negative_overlap: float = 0.3
+    hard_margin: float = -1.0001
+    evict_margin: float = -1.2
+    retrain_after: int = 2000
+    passes: int = 1
+    near_duplicates: Rule = "paper"
+
+
+class RegressConfig(_Table, frozen=True):
+    """Box regression per class."""
+
+    enabled: bool = True
+    layer: Layer = "pool5"
+    min_overlap: float = 0.5
+    strict: bool = False  # more than min_overlap, as in the release
+    regularisation: float = 1000.0
+    target_norm: float = 20.0
+    max_windows_per_class: int = 0  # 0: all
+
+
+class DetectConfig(_Table, frozen=True):
+    """From scores to detections."""
+
+    order: Literal["paper", "released", "rcnn"] = "paper"
+    min_score: float = -1.5
+    nms_overlap: float = 0.3
+    max_per_class: int = 100
+
+
+class EvaluateConfig(_Table, frozen=True):
+    """How the detections are scored."""
+
+    method: Literal["11point", "area"] = "11point"
+    min_overlap: float = 0.5
+    overlap_test: Literal[">=", ">"] = ">="
+
+
+class Config(_Table, frozen=True, kw_only=True):
+    """One experiment."""
+
+    data: DataConfig
+    seed: int = 0
+    proposals: ProposalsConfig = ProposalsConfig()
+    trunk: TrunkConfig = TrunkConfig()
+    maps: MapsConfig = MapsConfig()
+    regions: RegionsConfig = RegionsConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    svm: SVMConfig = SVMConfig()
+    regress: RegressConfig = RegressConfig()
+    detect: DetectConfig = DetectConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def __post_init__(self) -> None:
+        for name, text in _faults(self):
+            if text:
+                raise ValueError(f"{text} - at `$.{name}`")
+
+
+def _faults(config: Config) -> list[tuple[str, str]]:
+    maps, tune, svm = config.maps, config.finetune, config.svm
+    low, high = tune.negative_overlap
+    return [
+        (
+            "maps.scales",
+            "" if maps.scales and min(maps.scales) >= 16 else "needs at least one short side of 16 px or more",
+        ),
+        ("maps.scales", "" if sorted(set(maps.scales)) == list(maps.scales) else "must ascend, without doubles"),
+        ("maps.levels", "" if maps.levels and min(maps.levels) >= 1 else "needs at least one level of 1 or more"),
+        ("finetune.rates", "" if tune.rates else "needs at least one [iterations, rate]"),
+        ("finetune.negative_overlap", "" if 0 <= low < high <= 1 else "must be [low, high] within 0 .. 1"),
+        ("finetune.positive_fraction", "" if 0 < tune.positive_fraction < 1 else "lies between 0 and 1"),
+        ("finetune.batch_size", "" if tune.batch_size >= 4 else "must be 4 or more"),
+        ("finetune.dropout", "" if 0 <= tune.dropout < 1 else "lies in 0 .. 1"),
+        ("detect.nms_overlap", "" if 0 <= config.detect.nms_overlap <= 1 else "lies in 0 .. 1"),
+        ("detect.max_per_class", "" if config.detect.max_per_class >= 1 else "must be 1 or more"),
+        ("svm.C", "" if svm.C > 0 else "must be above 0"),
+        (
+            "proposals.file",
+            "" if config.proposals.method != "file" or config.proposals.file else 'is needed by method = "file"',
+        ),
+    ]
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> Config:
+    """Read a configuration file.
+
+    overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them.
+    replaced: values for whole dotted keys with `__` for the dot, e.g. data__root="data/VOCdevkit".
+    Raises ConfigError that names the file and the key for anything it cannot take.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, not a configuration file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not a UTF-8 text") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"{path}: is not TOML: {fault}") from None
+    for text in overrides:
+        key, value = _parse_override(text)
+        _put(table, key, value, text)
+    for name, value in replaced.items():
+        _put(table, name.replace("__", "."), value, name)
+    return config_from(table, str(path))
+
+
+def config_from(table: dict[str, Any], source: str) -> Config:
+    """A Config from nested dicts, as TOML or JSON give them. Raises ConfigError that names `source` and the key."""
+    try:
+        return msgspec.convert(table, Config)
+    except msgspec.ValidationError as fault:
+        raise ConfigError(f"{source}: {str(fault).replace('Object', 'the table')}") from None
+
+
+def config_to_dict(config: _Table) -> dict[str, Any]:
+    """The configuration as nested dicts of TOML's types; a key that is None is left out."""
+    table = msgspec.to_builtins(config)
+    return _without_none(table)
+
+
+def config_to_toml(config: Config) -> str:
+    """The configuration as TOML, every key written out."""
+    return tomli_w.dumps(config_to_dict(config))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: write it as table.key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _put(table: dict[str, Any], key: str, value: Any, text: str) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {text}: {part} is a value, not a table")
+    table[last] = value

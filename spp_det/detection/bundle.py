@@ -1,0 +1,88 @@
+"""A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors` and
+`detector.json`, which is written last. The trunk's weights are not in it: the configuration says where they come from,
+and their digest is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spp_det.config import Config, config_to_toml, load_config
+from spp_det.detection.detector import Detector
+from spp_det.errors import DataError, WeightsError
+from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
+from spp_det.networks import FcHead, Trunk
+from spp_det.parts import make_head, make_proposals, make_regions, make_trunk
+from spp_det.training import BoxRegressor, LinearSVMs
+
+FORMAT = 1
+
+
+def save_detector(
+    folder: str | PathLike[str],
+    config: Config,
+    class_names: Sequence[str],
+    trunk: Trunk,
+    head: FcHead,
+    svms: LinearSVMs,
+    regressor: BoxRegressor | None,
+) -> None:
+    """Write the parts of a detector into a folder; what `load_detector` needs to make it again."""
+    folder = Path(folder)
+    (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
+    write_whole(folder / "config.toml", config_to_toml(config).encode())
+    write_arrays(folder / "head.safetensors", head_arrays(head))
+    write_arrays(folder / "svms.safetensors", svms.state())
+    if regressor is not None:
+        write_arrays(folder / "regressor.safetensors", regressor.state())
+    facts = {"format": FORMAT, "class_names": list(class_names), "trunk": trunk.digest(), "regressor": bool(regressor)}
+    write_json(folder / "detector.json", facts)
+
+
+def load_detector(path: str | PathLike[str], overrides: Sequence[str] = (), **replaced: Any) -> Detector:
+    """The detector in a run's folder.
+
+    overrides, replaced: changes of its configuration, as in `load_config`. Raises DataError where the folder holds no
+    trained run, WeightsError where a file does not fit or the trunk's weights are others than those trained with.
+    """
+    folder = Path(path)
+    if not (folder / "detector.json").is_file():
+        what = "holds no trained detector; train_net.py writes one" if folder.is_dir() else "there is no such run"
+        raise DataError(folder, what)
+    facts = read_json(folder / "detector.json")
+    config = load_config(folder / "config.toml", overrides, **replaced)
+    trunk = make_trunk(config)
+    if trunk.digest() != facts["trunk"]:
+        raise WeightsError(f"{folder}: the trunk's weights ({config.trunk.weights}) are not those it was trained with")
+    names = tuple(facts["class_names"])
+    head = make_head(config, trunk, len(names))
+    load_head(head, folder / "head.safetensors")
+    svms = LinearSVMs.from_state(read_arrays(folder / "svms.safetensors"))
+    regressor = None
+    if facts["regressor"] and config.regress.enabled:
+        regressor = BoxRegressor.from_state(read_arrays(folder / "regressor.safetensors"))
+    regions = make_regions(config, trunk, head)
+    proposals = make_proposals(config)
+    return Detector(proposals, regions, svms, regressor, names, config.svm.layer, config.regress.layer, config.detect)
+
+
+def head_arrays(head: FcHead) -> dict[str, np.ndarray]:
+    """The weights of fc6, fc7 and fc8 under their names."""
+    return {name: tensor.detach().numpy() for name, tensor in head.state().items()}
+
+
+def load_head(head: FcHead, path: Path) -> None:
+    """Fill a head from a file. Raises WeightsError that names the file and the first tensor that does not fit."""
+    arrays = read_arrays(path)
+    for name, tensor in head.state().items():
+        if name not in arrays:
+            raise WeightsError(f"{path}: has no {name}")
+        if arrays[name].shape != tuple(tensor.shape):
+            raise WeightsError(f"{path}: {name} is {list(arrays[name].shape)}, not {list(tensor.shape)}")
+    head.load_state({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -1,0 +1,99 @@
+"""Read, resize and flip one image, uint8 [H, W, 3] RGB."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
+import cv2
+import numpy as np
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import Image as PillowImage
+
+from spp_det.errors import DataError
+from spp_det.structures import Image, Size
+
+MAX_PIXELS = 89_478_485  # a bound against decompression bombs, Pillow's own: 9,459 x 9,459
+
+
+def read_image(path: str | PathLike[str]) -> Image:
+    """The image in a file: uint8 [H, W, 3], RGB, upright.
+
+    Gray becomes RGB, transparency is laid on white, CMYK is converted, 16 bits become 8, and the EXIF orientation is
+    applied. Raises DataError for a file that is missing, not an image, cut short, of over MAX_PIXELS pixels, or of
+    samples whose range its format does not state (32-bit integers, floats).
+
+    Pillow reads here since OpenCV returns a truncated JPEG as if it were whole.
+    """
+    with _opened(path) as file:
+        sixteen_bits = file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM"))
+        if file.mode in ("I", "F") and not sixteen_bits:
+            raise DataError(path, "has 32-bit samples, whose black and white no one states: store 8 or 16 bits")
+        image = ImageOps.exif_transpose(file)
+    return _from_16_bits(image) if sixteen_bits else _from_8_bits(image)
+
+
+def image_size(path: str | PathLike[str]) -> Size:
+    """(height, width) of the upright image in a file, from its header alone. Raises DataError as `read_image` does."""
+    with _opened(path) as file:
+        width, height = file.size
+        turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[PillowImage.Image]:
+    """The open file; whatever goes wrong with it in the block becomes a DataError."""
+    try:
+        with PillowImage.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise PillowImage.DecompressionBombError
+            yield file
+    except FileNotFoundError:
+        raise DataError(path, "there is no such image") from None
+    except IsADirectoryError:
+        raise DataError(path, "is a folder, not an image") from None
+    except UnidentifiedImageError:
+        raise DataError(path, "is not an image that can be read") from None
+    except (PillowImage.DecompressionBombWarning, PillowImage.DecompressionBombError):
+        raise DataError(path, f"has more pixels than the {MAX_PIXELS:,} that this program reads") from None
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error) as fault:
+        raise DataError(path, f"is a broken image ({fault})") from None  # all that Pillow raises for broken files
+
+
+def _from_16_bits(image: PillowImage.Image) -> Image:
+    values = np.asarray(image).astype(np.uint32)  # 0 .. 65535
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = 65535
+    gray = ((values + 128) // 257).astype(np.uint8)  # 65535 / 257 = 255, rounded
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def _from_8_bits(image: PillowImage.Image) -> Image:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PillowImage.new("RGBA", image.size, "white")
+        image = PillowImage.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def scaled_size(size: Size, short_side: int) -> Size:
+    """The size whose shorter side is `short_side`, the other in proportion, rounded, at least one pixel."""
+    height, width = size
+    factor = short_side / min(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize(image: Image, size: Size) -> Image:
+    """The image at another size: bilinear, not antialiased, as in the release (S:spp_features_convX.m:42-52)."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def flip_image(image: Image) -> Image:
+    """The image mirrored left to right."""
+    return np.ascontiguousarray(image[:, ::-1])

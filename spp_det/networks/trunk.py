@@ -1,0 +1,154 @@
+"""What a trunk is: the convolutional layers of a network, with all that a detector must know of them stated as data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from spp_det.networks.convolution import pointwise_by_onednn
+from spp_det.structures import Image, Size, check_image
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become the input of a network: (x * maximum / 255 - mean) / std, per channel.
+
+    mean, std: one per channel, in the network's own order of channels and range of values;
+    channel_order: "rgb" or "bgr"; maximum: what a white pixel is before the mean is taken off, 1.0 or 255.0.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    maximum: float = 1.0
+
+    def __call__(self, image: Image) -> Tensor:
+        """The input of one image: uint8 [H, W, 3] RGB -> float32 [3, H, W], dense in memory as [H, W, 3]."""
+        pixels = torch.from_numpy(image.copy()).to(torch.float32)
+        if self.channel_order == "bgr":
+            pixels = pixels.flip(2)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return pixels.mul_(self.maximum / 255).sub_(mean).div_(std).permute(2, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainedFc:
+    """The first two fully connected layers of a pretrained classifier, which saw a map of `side` x `side` cells.
+
+    fc6_weight: float32 [D6, C * side * side], its columns channel-major, then row-major; fc6_bias: [D6];
+    fc7_weight: [D7, D6]; fc7_bias: [D7].
+    """
+
+    fc6_weight: Tensor
+    fc6_bias: Tensor
+    fc7_weight: Tensor
+    fc7_bias: Tensor
+    side: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The four tensors by name."""
+        names = ("fc6_weight", "fc6_bias", "fc7_weight", "fc7_bias")
+        return {name: getattr(self, name) for name in names}
+
+
+class Trunk(nn.Module):
+    """Convolutional layers that turn an image into a map, never trained here, and their geometry.
+
+    Cell (r, c) of the map of an image is centred at pixel (offset + stride * r, offset + stride * c) of that image,
+    counted from 0, so that 0.0 is the centre of the first pixel.
+
+    body: the layers, float32 [B, 3, H, W] -> [B, out_channels, h, w];
+    size_multiple: an input is padded at its right and bottom to sides of a multiple of this, with zeros after
+    preprocessing; strided layers with TensorFlow's SAME padding need it for their offset not to depend on the size;
+    min_side: a shorter side is padded to this, the least that gives a cell;
+    pretrained_fc: the classifier's fc6 and fc7, where the weights have them.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        name: str,
+        out_channels: int,
+        stride: int,
+        offset: float,
+        preprocessing: Preprocessing,
+        size_multiple: int = 1,
+        min_side: int = 1,
+        pretrained_fc: PretrainedFc | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = pointwise_by_onednn(body).to(memory_format=torch.channels_last)
+        self.name = name
+        self.out_channels = out_channels
+        self.stride = stride
+        self.offset = offset
+        self.preprocessing = preprocessing
+        self.size_multiple = size_multiple
+        self.min_side = min_side
+        self.pretrained_fc = pretrained_fc
+        self._map_sizes: dict[Size, Size] = {}
+        self._digest: str | None = None
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing changes: a trunk stays in evaluation mode, whatever the network around it does."""
+        return super().train(False)
+
+    def padded_size(self, size: Size) -> Size:
+        """The size of the input for an image of `size`."""
+        multiple = self.size_multiple
+        height, width = (-(-max(side, self.min_side) // multiple) * multiple for side in size)
+        return height, width
+
+    def tensor(self, image: Image) -> Tensor:
+        """The input for one image, already resized: uint8 [H, W, 3] RGB -> float32 [3, H', W'], preprocessed, padded.
+
+        Raises ValueError for what is not an image.
+        """
+        image = check_image(image)
+        height, width = self.padded_size((image.shape[0], image.shape[1]))
+        pad = (0, width - image.shape[1], 0, height - image.shape[0])
+        return nn.functional.pad(self.preprocessing(image), pad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [B, 3, H', W'] -> float32 [B, out_channels, h, w], channels last in memory."""
+        return self.body(x.contiguous(memory_format=torch.channels_last)).contiguous(memory_format=torch.channels_last)
+
+    def map_size(self, size: Size) -> Size:
+        """The cells (h, w) of the map of an image of `size`, which is not padded yet."""
+        padded = self.padded_size(size)
+        if padded not in self._map_sizes:
+            self._map_sizes[padded] = _output_size(self.body, padded)
+        return self._map_sizes[padded]
+
+    def digest(self) -> str:
+        """SHA-256 over the name, the stated data, and the names, shapes and bytes of all weights, in hexadecimal."""
+        if self._digest is None:
+            stated = (self.name, self.out_channels, self.stride, self.offset, self.size_multiple, self.min_side)
+            tensors = dict(self.body.state_dict())
+            if self.pretrained_fc is not None:
+                tensors |= self.pretrained_fc.tensors()
+            self._digest = _digest(f"{stated} {self.preprocessing}", tensors.items())
+        return self._digest
+
+
+def _output_size(body: nn.Module, size: Size) -> Size:
+    """The size of the map by the layers' own arithmetic, on tensors that have a shape and no values."""
+    shapes = {name: torch.empty_like(value, device="meta") for name, value in body.state_dict().items()}
+    height, width = torch.func.functional_call(body, shapes, torch.empty(1, 3, *size, device="meta")).shape[2:]
+    return height, width
+
+
+def _digest(text: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
+    sha = hashlib.sha256(text.encode())
+    for name, tensor in tensors:
+        sha.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().data)
+    return sha.hexdigest()

@@ -1,0 +1,125 @@
+"""The stages that learn: the fully connected layers, the SVMs, the box regressors. Each goes on from what it left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from spp_det.config import Config, RegressConfig
+from spp_det.detection.bundle import head_arrays, load_head
+from spp_det.files import read_arrays, write_arrays, write_json
+from spp_det.networks import FcHead
+from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.windows import TrainingWindows
+from spp_det.tooling import progress
+from spp_det.training import (
+    BoxRegressor,
+    FinetuneSettings,
+    LinearSVMs,
+    SamplingSettings,
+    SvmSettings,
+    finetune,
+    train_svms,
+)
+
+VERSIONS = {"finetune": 1, "svm": 1, "regress": 1}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What all learning stages stand on: the settings that shape every vector, and the keys of the inputs."""
+
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+
+    def stage(self, store: Store, name: str, config: Any, **inputs: str) -> StageFolder:
+        """The folder of a learning stage."""
+        settings = {**self.settings, name: json.loads(msgspec.json.encode(config))}
+        return store.stage(name, VERSIONS[name], settings, {**self.inputs, **inputs})
+
+
+def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config: Config) -> None:
+    """Fine-tune fc6, fc7 and the softmax layer; without iterations they stay as they start."""
+    tune = config.finetune
+    checkpoint = stage.path("checkpoint.safetensors")
+    log: list[dict[str, float]] = []
+    if tune.iterations:
+        with progress("fine-tuning") as show:
+            log = finetune(head, source, finetune_settings(config), checkpoint, show)
+    write_arrays(stage.path("head.safetensors"), head_arrays(head))
+    write_json(stage.path("log.json"), log)
+    stage.finish()
+    checkpoint.unlink(missing_ok=True)
+
+
+def finetune_settings(config: Config) -> FinetuneSettings:
+    """The room's own settings, from the configuration's of the same names."""
+    table = msgspec.structs.asdict(config.finetune)
+    return FinetuneSettings(
+        seed=config.seed,
+        sampling=SamplingSettings(**_named(table, SamplingSettings)),
+        **_named(table, FinetuneSettings),
+    )
+
+
+def _named(table: dict[str, Any], settings: type) -> dict[str, Any]:
+    """Those of a table's values that a dataclass of settings has a field for."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in table.items() if name in names}
+
+
+def tuned_head(stage: StageFolder, head: FcHead) -> None:
+    """Put what `tune_head` learnt into a head."""
+    load_head(head, stage.path("head.safetensors"))
+    head.eval()
+
+
+def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
+    """Train the SVMs with hard negatives; the log of the mining stays beside them."""
+    svm = config.svm
+    settings = SvmSettings(seed=config.seed, **_named(msgspec.structs.asdict(svm), SvmSettings))
+    checkpoint = stage.path("checkpoint.safetensors")
+    with progress(f"SVMs on {svm.layer}") as show:
+        svms, log = train_svms(source, svm.layer, settings, checkpoint, show)
+    write_arrays(stage.path("svms.safetensors"), svms.state())
+    write_json(stage.path("log.json"), log)
+    stage.finish()
+    checkpoint.unlink(missing_ok=True)
+
+
+def load_svms(stage: StageFolder) -> LinearSVMs:
+    """What `fit_svms` learnt."""
+    return LinearSVMs.from_state(read_arrays(stage.path("svms.safetensors")))
+
+
+def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
+    """Learn to regress boxes, class after class, each kept as it comes."""
+    regressor = make_regressor(config.regress, config.seed)
+    files = {label: stage.path(f"class{label}.safetensors") for label in range(len(source.split.dataset.class_names))}
+    known = {label: read_arrays(file)["weights"] for label, file in files.items() if file.exists()}
+
+    def keep(label: int, weights: np.ndarray) -> None:
+        write_arrays(files[label], {"weights": weights})
+
+    with progress("box regression") as show:
+        regressor.fit(source, known, keep, show)
+    write_arrays(stage.path("regressor.safetensors"), regressor.state())
+    stage.finish()
+    for file in files.values():
+        file.unlink(missing_ok=True)
+
+
+def make_regressor(settings: RegressConfig, seed: int) -> BoxRegressor:
+    """The regressor that the configuration describes, before it has learnt."""
+    table = msgspec.structs.asdict(settings)
+    del table["enabled"]
+    return BoxRegressor(**table, seed=seed)
+
+
+def load_regressor(stage: StageFolder) -> BoxRegressor:
+    """What `fit_regressor` learnt."""
+    return BoxRegressor.from_state(read_arrays(stage.path("regressor.safetensors")))

@@ -1,0 +1,87 @@
+"""The stages that look at images alone: proposals, and the maps of the convolutional layers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from spp_det.config import Config
+from spp_det.errors import DataError
+from spp_det.files import read_arrays, write_arrays
+from spp_det.images import flip_image
+from spp_det.networks import Trunk
+from spp_det.parts import make_proposals
+from spp_det.pipeline.parallel import available_cores, map_ordered
+from spp_det.pipeline.split import Split
+from spp_det.pipeline.store import StageFolder, Store
+from spp_det.regions import ImageMaps, SPPRegions
+from spp_det.structures import Proposals
+from spp_det.tooling import track
+
+PROPOSALS_VERSION = 1
+MAPS_VERSION = 1
+SUFFIX = ".safetensors"
+
+
+def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
+    """The folder of a split's proposals."""
+    settings: dict[str, Any] = {**msgspec.to_builtins(config.proposals), "seed": config.seed}
+    inputs = {"images": split.images_key}
+    if config.proposals.file:
+        inputs["file"] = _file_digest(config.proposals.file)
+    return store.stage("proposals", PROPOSALS_VERSION, settings, inputs)
+
+
+def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> None:
+    """Windows for every image, one file each; images that have theirs are passed over."""
+    method = make_proposals(config, threads=1)
+
+    def propose(image_id: str) -> tuple[str, Proposals]:
+        return image_id, method.propose(split.dataset.image(image_id), image_id)
+
+    missing = stage.missing(list(split.ids), SUFFIX)
+    results = map_ordered(propose, missing, available_cores())
+    for image_id, proposals in track(results, "proposals", len(split.ids), len(split.ids) - len(missing)):
+        write_arrays(stage.path(image_id + SUFFIX), {"boxes": proposals.boxes})
+    stage.finish()
+
+
+def read_proposals(stage: StageFolder, image_id: str) -> Proposals:
+    """The windows of one image."""
+    return Proposals(read_arrays(stage.path(image_id + SUFFIX))["boxes"])
+
+
+def maps_stage(store: Store, config: Config, split: Split, trunk: Trunk, flipped: bool) -> StageFolder:
+    """The folder of a split's maps, of the images as they are or mirrored."""
+    settings = {"scales": list(config.maps.scales), "flipped": flipped}
+    return store.stage("maps", MAPS_VERSION, settings, {"images": split.images_key, "trunk": trunk.digest()})
+
+
+def make_maps_stage(stage: StageFolder, regions: SPPRegions, split: Split, flipped: bool) -> None:
+    """The maps of every image in float16, one file each."""
+    change: Callable[[np.ndarray], np.ndarray] = flip_image if flipped else lambda image: image
+    missing = stage.missing(list(split.ids), SUFFIX)
+    images = map_ordered(lambda i: (i, change(split.dataset.image(i))), missing, workers=1)
+    title = "maps, mirrored" if flipped else "maps"
+    for image_id, image in track(images, title, len(split.ids), len(split.ids) - len(missing)):
+        arrays = regions.image_features(image).arrays()
+        halves = {name: a.astype(np.float16) if a.dtype == np.float32 else a for name, a in arrays.items()}
+        write_arrays(stage.path(image_id + SUFFIX), halves)
+    stage.finish()
+
+
+def read_maps(stage: StageFolder, image_id: str) -> ImageMaps:
+    """The maps of one image."""
+    return ImageMaps.from_arrays(read_arrays(stage.path(image_id + SUFFIX)))
+
+
+def _file_digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as fault:
+        raise DataError(path, fault.strerror or str(fault)) from None

@@ -1,0 +1,195 @@
+"""Test a trained run: detections of every test image, average precision, recall of the proposals, and timing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from rich.table import Table
+
+from spp_det.config import Config, load_config
+from spp_det.detection import Candidates, Detector, draw, finish, save_image
+from spp_det.detection.bundle import load_detector
+from spp_det.errors import ConfigError, DataError
+from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
+from spp_det.files import read_arrays, read_json, write_arrays, write_json
+from spp_det.images import read_image
+from spp_det.parts import make_dataset
+from spp_det.pipeline.parallel import available_cores
+from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
+from spp_det.pipeline.split import Split, open_split
+from spp_det.pipeline.store import StageFolder, Store
+from spp_det.structures import Detections
+from spp_det.tooling import console, progress, track
+
+DETECT_VERSION = 1
+METHODS = {"11point": "voc07", "area": "voc10"}  # the metrics' names, by how AP is taken
+
+
+def evaluate_run(
+    run: Path,
+    split: str | None = None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    timing_images: int = 0,
+    timing_windows: int = 2000,
+    store: Path | None = None,
+    skip_bad: bool = False,
+) -> dict[str, Any]:
+    """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
+
+    split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
+    timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
+    """
+    torch.set_num_threads(available_cores())
+    replaced = {"data__root": data} if data else {}
+    detector = load_detector(run, overrides, **replaced)
+    config = load_config(run / "config.toml", overrides, **replaced)
+    folder = Store(store or read_json(run / "run.json")["store"])
+    images = open_split(folder, make_dataset(config, split or config.data.test), skip_bad)
+    if tuple(images.dataset.class_names) != detector.class_names:
+        raise ConfigError(f"{run}: was trained for other classes than those of {config.data.root}")
+    proposals = proposals_stage(folder, config, images)
+    if not proposals.done:
+        make_proposals_stage(proposals, config, images)
+    found = _detect(folder, run, config, detector, images, proposals)
+    metrics = _evaluate(config, images, found, detector.class_names)
+    targets = images.targets
+    windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
+    metrics["recall"] = proposal_recall(targets, windows, detector.class_names)
+    if timing_images:
+        metrics["timing"] = _time(run, overrides, replaced, images, timing_images, timing_windows)
+    elif (run / "metrics.json").exists():
+        metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
+    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
+    metrics["skipped"] = images.skipped
+    write_json(run / "metrics.json", _without_nan(metrics))
+    _print(config, metrics, images)
+    return metrics
+
+
+def _detect(
+    store: Store, run: Path, config: Config, detector: Detector, images: Split, proposals: StageFolder
+) -> dict[str, Candidates]:
+    """The candidates of every image, from the store where they are there already."""
+    settings = {
+        name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
+    }
+    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": _digest(run)}
+    stage = store.stage("detect", DETECT_VERSION, settings, inputs)
+    if not stage.done:
+        missing = stage.missing(list(images.ids), SUFFIX)
+        for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
+            candidates = detector.candidates(images.dataset.image(image_id), read_proposals(proposals, image_id))
+            write_arrays(stage.path(image_id + SUFFIX), candidates.arrays())
+        stage.finish()
+    return {image_id: Candidates(**read_arrays(stage.path(image_id + SUFFIX))) for image_id in images.ids}
+
+
+def _digest(run: Path) -> str:
+    sha = hashlib.sha256()
+    for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
+        if (run / name).exists():
+            sha.update((run / name).read_bytes())
+    return sha.hexdigest()
+
+
+def _evaluate(
+    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Average precision with box regression and, where there is one, without."""
+
+    def detections(regressed: bool) -> dict[str, Detections]:
+        return {
+            image_id: finish(
+                each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
+            )
+            for image_id, each in found.items()
+        }
+
+    metrics: dict[str, Any] = {}
+    settings = config.evaluate
+    variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
+    for ending, regressed in variants.items():
+        kept = detections(regressed)
+        for method, name in METHODS.items():
+            metrics[name + ending] = evaluate(
+                images.targets,
+                kept,
+                class_names,
+                settings.min_overlap,
+                method,  # type: ignore[arg-type]
+                settings.overlap_test,
+            )
+    return metrics
+
+
+def _time(
+    run: Path, overrides: Sequence[str], replaced: Mapping[str, Any], images: Split, count: int, windows: int
+) -> dict[str, Any]:
+    """The run's detector beside itself with R-CNN's crops in place of the pooled windows."""
+    spp, rcnn = (load_detector(run, [*overrides, f"regions.kind={kind}"], **replaced) for kind in ("spp", "rcnn"))
+    chosen = images.ids[:: max(1, len(images.ids) // count)][:count]
+    with progress("timing") as show:
+        return time_detectors([(i, images.dataset.image(i)) for i in chosen], spp, rcnn, windows, progress=show)
+
+
+def _print(config: Config, metrics: Mapping[str, Any], images: Split) -> None:
+    name = METHODS[config.evaluate.method]
+    with_regression, without = metrics[name], metrics.get(f"{name}_without_regression")
+    table = Table(title=f"average precision, {metrics['split']}, {metrics['images']} images", title_justify="left")
+    for column in ["class", "objects", "AP", *(["without regression"] if without else [])]:
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for label, class_name in enumerate(images.dataset.class_names):
+        objects = sum(int(((t.labels == label) & ~t.difficult).sum()) for t in images.targets.values())
+        row = [class_name, str(objects), _percent(with_regression["ap"][class_name])]
+        table.add_row(*row, *([_percent(without["ap"][class_name])] if without else []))
+    table.add_section()
+    table.add_row("mean", "", _percent(with_regression["map"]), *([_percent(without["map"])] if without else []))
+    console.print(table)
+    recall = metrics["recall"]
+    console.print(
+        f"proposals: {recall['windows']:.0f} an image, recall {_percent(recall['recall_0.5'])} at IoU 0.5, "
+        f"{_percent(recall['recall_0.7'])} at 0.7, mean average best overlap {_percent(recall['mabo'])}"
+    )
+    if "timing" in metrics:
+        console.print(timing_table(metrics["timing"]))
+        speedup, whole = metrics["timing"]["speedup"], metrics["timing"]["speedup_with_proposals"]
+        console.print(f"SPP-net is {speedup:.1f}x faster than R-CNN without proposals, {whole:.1f}x with them")
+    for fault in metrics["skipped"].values():
+        console.print(f"left out: {fault}")
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def detect_files(
+    run: Path, pictures: Sequence[Path], split: str | None, images: int, min_score: float, out: Path
+) -> None:
+    """Detect in pictures, or in the first `images` of a split; draw what scores `min_score` or more, and name it."""
+    torch.set_num_threads(available_cores())
+    detector = load_detector(run)
+    if split:
+        dataset = make_dataset(load_config(run / "config.toml"), split)
+        pictures = [dataset.image_path(image_id) for image_id in dataset.ids[:images]]
+    if len({path.name for path in pictures}) < len(pictures):
+        raise DataError(out, "two of the pictures have one name, and would be drawn into one file")
+    for path in pictures:
+        detections = detector.detect(path, min_score=min_score)
+        target = out / f"{path.stem}.jpg"
+        save_image(target, draw(read_image(path), detections, min_score))
+        found = ", ".join(f"{name} {score:.2f}" for _, score, name in detections) or "nothing"
+        console.print(f"{target}: {found}")

@@ -1,0 +1,156 @@
+"""Train an experiment: run the stages that are missing, and leave a detector in the run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from spp_det.config import Config, config_to_dict, load_config
+from spp_det.detection.bundle import save_detector
+from spp_det.files import read_json, write_json
+from spp_det.networks import FcHead, Trunk
+from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
+from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
+from spp_det.pipeline.parallel import available_cores
+from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
+from spp_det.pipeline.split import Split, open_split
+from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.windows import TrainingWindows
+from spp_det.regions import SPPRegions
+from spp_det.tooling import format_seconds
+
+Say = Callable[[str], None]
+
+
+def say(text: str) -> None:
+    """Print a line at once, so that a pipe shows it too."""
+    print(text, flush=True)
+
+
+def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool = False) -> None:
+    """All stages of an experiment, each one run only where it is not done yet; then the detector into `out`.
+
+    store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
+    skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
+    """
+    torch.set_num_threads(available_cores())
+    _announce_changes(config, out)
+    run = Run(config, out, Store(store or out.parent / "store"), skip_bad)
+    run.prepare()
+    run.learn()
+    run.save()
+    for image_id, fault in run.split.skipped.items():
+        say(f"left out {image_id}: {fault}")
+
+
+class Run:
+    """One training, stage after stage."""
+
+    def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool) -> None:
+        self.config, self.out, self.store = config, out, store
+        self.split: Split = open_split(store, make_dataset(config, config.data.train), skip_bad)
+        self.class_names = self.split.dataset.class_names
+        self.trunk: Trunk = make_trunk(config)
+        self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
+        self.regions = make_regions(config, self.trunk, self.head)
+        self.stages: dict[str, Any] = {}
+        say(f"{len(self.split.ids)} images, {len(self.class_names)} classes, trunk {config.trunk.name}")
+
+    def stage(self, title: str, stage: StageFolder, work: Callable[[StageFolder], None]) -> StageFolder:
+        """Run a stage unless it is done, and note its key and its seconds."""
+        if stage.done:
+            say(f"  {title:<16} done before ({stage.key})")
+            self.stages[title] = {"key": stage.key, "seconds": None}
+            return stage
+        begin = time.monotonic()
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        work(stage)
+        seconds = time.monotonic() - begin
+        say(f"  {title:<16} {format_seconds(seconds)} ({stage.key})")
+        self.stages[title] = {"key": stage.key, "seconds": round(seconds, 2)}
+        return stage
+
+    def prepare(self) -> None:
+        """Proposals and maps."""
+        config, split, store = self.config, self.split, self.store
+        proposals = self.stage(
+            "proposals", proposals_stage(store, config, split), lambda s: make_proposals_stage(s, config, split)
+        )
+        maps: dict[bool, StageFolder] = {}
+        if isinstance(self.regions, SPPRegions):
+            regions = self.regions
+            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
+                maps[flipped] = self.stage(
+                    "maps, mirrored" if flipped else "maps",
+                    maps_stage(store, config, split, self.trunk, flipped),
+                    lambda s, flipped=flipped: make_maps_stage(s, regions, split, flipped),  # type: ignore[misc]
+                )
+        self.source = TrainingWindows(split, proposals, maps, self.regions, config.data.use_difficult)
+        settings = {
+            "regions": msgspec.to_builtins(config.regions),
+            "maps": msgspec.to_builtins(config.maps),
+            "use_difficult": config.data.use_difficult,
+            "seed": config.seed,
+        }
+        inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk.digest()}
+        self.basis = Basis(settings, inputs)
+
+    def learn(self) -> None:
+        """Fine-tuning, SVMs, box regression."""
+        config, store, basis, source = self.config, self.store, self.basis, self.source
+        tuned = self.stage(
+            "fine-tuning",
+            basis.stage(store, "finetune", config.finetune),
+            lambda s: tune_head(s, self.head, source, config),
+        )
+        tuned_head(tuned, self.head)
+        svm = self.stage(
+            "SVMs",
+            basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned)),
+            lambda s: fit_svms(s, source, config),
+        )
+        self.svms = load_svms(svm)
+        self.regressor = None
+        if config.regress.enabled:
+            regress = self.stage(
+                "box regression",
+                basis.stage(store, "regress", config.regress, **_tuned(config.regress.layer, tuned)),
+                lambda s: fit_regressor(s, source, config),
+            )
+            self.regressor = load_regressor(regress)
+
+    def save(self) -> None:
+        """The detector into the run's folder, and beside it which stages it came from."""
+        save_detector(self.out, self.config, self.class_names, self.trunk, self.head, self.svms, self.regressor)
+        write_json(self.out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
+        say(f"trained: {self.out}")
+
+
+def _tuned(layer: str, tuned: StageFolder) -> dict[str, str]:
+    """Pooled vectors do not depend on the fully connected layers."""
+    return {} if layer == "pool5" else {"finetune": tuned.key}
+
+
+def _announce_changes(config: Config, out: Path) -> None:
+    if not (out / "detector.json").exists():
+        return
+    old, new = config_to_dict(load_config(out / "config.toml")), config_to_dict(config)
+    changes = [
+        f"{table}.{key}"
+        for table in new
+        if isinstance(new[table], dict)
+        for key in {**old.get(table, {}), **new[table]}
+        if old.get(table, {}).get(key) != new[table].get(key)
+    ]
+    if changes:
+        say(f"{out} was trained with other settings ({', '.join(changes)}): its detector is replaced at the end")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `Run.save` noted."""
+    return read_json(folder / "run.json")

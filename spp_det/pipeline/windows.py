@@ -1,0 +1,89 @@
+"""The training images as the training room wants them: windows from the targets, vectors from the stored maps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from spp_det.boxes import flip
+from spp_det.images import flip_image
+from spp_det.pipeline.precompute import read_maps, read_proposals
+from spp_det.pipeline.split import Split
+from spp_det.pipeline.store import StageFolder
+from spp_det.regions import RegionExtractor, SPPRegions
+from spp_det.structures import Boxes
+from spp_det.training.source import Vectors, Windows
+from spp_det.training.windows import make_windows
+
+
+class TrainingWindows:
+    """A `training.source.WindowSource` over the stages of a run.
+
+    proposals, maps: stages that are done; maps[flipped] holds the maps of the images as they are (False) and mirrored
+    (True). With a region extractor that is not SPPRegions the images themselves are read instead.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        proposals: StageFolder,
+        maps: dict[bool, StageFolder],
+        regions: RegionExtractor,
+        use_difficult: bool,
+    ) -> None:
+        self.split = split
+        self.proposals = proposals
+        self.maps = maps
+        self.regions = regions
+        self.use_difficult = use_difficult
+        self._features = lru_cache(maxsize=2)(self._read_features)  # an image's calls come one after another
+
+    def __len__(self) -> int:
+        return len(self.split.ids)
+
+    def windows(self, index: int) -> Windows:
+        """The windows of image `index`."""
+        image_id = self.split.ids[index]
+        target = self.split.targets[image_id]
+        num_classes = len(self.split.dataset.class_names)
+        return make_windows(target, read_proposals(self.proposals, image_id), num_classes, self.use_difficult)
+
+    def pooled(
+        self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: np.ndarray | None = None
+    ) -> Vectors:
+        """Pooled vectors of boxes on the image as it is; of the same boxes on its mirror image where `flipped`."""
+        if flipped:
+            _, width = self.split.sizes[self.split.ids[index]]
+            boxes = flip(boxes, width)
+        features = self._features(index, flipped)
+        if scale_indices is not None and isinstance(self.regions, SPPRegions):
+            return self.regions.pool(features, boxes, scale_indices)
+        return self.regions.window_features(features, boxes, "pool5")
+
+    def features(self, index: int, boxes: Boxes, layer: str) -> Vectors:
+        """The vectors of boxes at a layer."""
+        return self.regions.window_features(self._features(index, False), boxes, layer)
+
+    def cell_ids(self, index: int, boxes: Boxes) -> np.ndarray | None:
+        """Equal numbers for boxes that pool the same cells of the same map: int64 [n]."""
+        if not isinstance(self.regions, SPPRegions):
+            return None
+        return self.regions.distinct(self._features(index, False), boxes)[1]
+
+    @property
+    def num_scales(self) -> int:
+        """The number of scales that the images were mapped at."""
+        return len(self.regions.scales) if isinstance(self.regions, SPPRegions) else 1
+
+    def dim(self, layer: str) -> int:
+        """The length of a vector at `layer`."""
+        return self.regions.dim(layer)
+
+    def _read_features(self, index: int, flipped: bool) -> Any:
+        image_id = self.split.ids[index]
+        if isinstance(self.regions, SPPRegions):
+            return read_maps(self.maps[flipped], image_id)
+        image = self.split.dataset.image(image_id)
+        return self.regions.image_features(flip_image(image) if flipped else image)

@@ -1,0 +1,218 @@
+"""Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004): the regions that grouping starts from.
+
+Pixels are nodes, the 8 neighbours are joined by edges that weigh the distance of their smoothed colours, and edges are
+taken in rising weight. Two components join over an edge of weight w where
+
+    w <= min(inner(A) + k / |A|, inner(B) + k / |B|)
+
+with inner(A) the weight of the last edge that joined A (the paper's equations 2 to 4). Then every component of under
+`min_size` pixels joins a neighbour, again in rising weight.
+
+Weights are rounded to 1 / SCALE, so that one counting sort orders the edges, and the sorted edges serve every k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from spp_det.proposals.colour import Planes
+
+SIGMA = 0.8  # of the Gaussian before segmentation, pixels
+RADIUS = 4  # of its kernel: ceil(4 sigma), as in the published code
+SCALE = 64  # steps of weight for one level of colour
+BLOCK = 256  # edges that are looked at together
+OUTSIDE = int(255 * 3**0.5 * SCALE) + 2  # the weight of an edge that leaves the image: above every real one
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The edges of an image in rising weight; ties by pixel, then by direction (right, down, down right, up right).
+
+    size: (height, width). edges: int32 [E], pixel * 4 + direction. starts: int32 [OUTSIDE + 1]; the edges of the
+    rounded weight w are edges[starts[w] : starts[w + 1]].
+    """
+
+    size: tuple[int, int]
+    edges: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int32]
+
+
+def smooth(planes: Planes) -> npt.NDArray[np.float32]:
+    """Each plane under a Gaussian of SIGMA, the border repeated: float32 [C, H, W]."""
+    kernel = cv2.getGaussianKernel(2 * RADIUS + 1, SIGMA)
+    return np.stack([cv2.sepFilter2D(p, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes])
+
+
+def sort_edges(smoothed: npt.NDArray[np.float32]) -> Grid:
+    """The edges of smoothed planes, float32 [C, H, W] in 0 .. 255, in order."""
+    weights = _weights(smoothed)
+    edges, starts = _counting_sort(weights)
+    return Grid((smoothed.shape[1], smoothed.shape[2]), edges, starts)
+
+
+def segment(grid: Grid, k: float, min_size: int) -> npt.NDArray[np.int32]:
+    """The region of each pixel: int32 [H, W], 0 .. n - 1 in the order in which a raster scan meets them."""
+    height, width = grid.size
+    return _segment(grid.edges, grid.starts, height, width, np.float32(k * SCALE), min_size)
+
+
+@njit(cache=True, nogil=True)
+def _weights(smoothed):  # type: ignore[no-untyped-def]
+    """Rounded weights by direction: uint16 [4, H, W]."""
+    channels, height, width = smoothed.shape
+    weights = np.empty((4, height, width), np.uint16)
+    square = np.empty(width, np.float32)
+    for y in range(height):
+        for direction in range(4):
+            dy = (0, 1, 1, -1)[direction]
+            dx = (1, 0, 1, 1)[direction]
+            row = weights[direction, y]
+            if y + dy < 0 or y + dy >= height:
+                row[:] = OUTSIDE
+                continue
+            square[:] = 0
+            for c in range(channels):
+                here = smoothed[c, y]
+                there = smoothed[c, y + dy, dx:]
+                for x in range(width - dx):
+                    difference = here[x] - there[x]
+                    square[x] += difference * difference
+            for x in range(width - dx):
+                row[x] = np.uint16(np.sqrt(square[x]) * np.float32(SCALE) + np.float32(0.5))
+            row[width - dx :] = OUTSIDE
+    return weights
+
+
+@njit(cache=True, nogil=True)
+def _counting_sort(weights):  # type: ignore[no-untyped-def]
+    _, height, width = weights.shape
+    flat = weights.reshape(4, height * width)
+    starts = np.zeros(OUTSIDE + 1, np.int32)
+    for direction in range(4):
+        for weight in flat[direction]:
+            if weight < OUTSIDE:
+                starts[weight + 1] += 1
+    for weight in range(OUTSIDE):
+        starts[weight + 1] += starts[weight]
+    place = starts.copy()
+    edges = np.empty(starts[OUTSIDE], np.int32)
+    for pixel in range(height * width):
+        for direction in range(4):
+            weight = flat[direction, pixel]
+            if weight < OUTSIDE:
+                edges[place[weight]] = 4 * pixel + direction
+                place[weight] += 1
+    return edges, starts
+
+
+@njit(cache=True, nogil=True)
+def _ends(edge, step):  # type: ignore[no-untyped-def]
+    """The two pixels of an edge. Unsigned, since numba then leaves out the code for negative indices."""
+    pixel = edge >> 2
+    return np.uint32(pixel), np.uint32(pixel + step[edge & 3])
+
+
+@njit(cache=True, nogil=True)
+def _find(parent, node):  # type: ignore[no-untyped-def]
+    """The root of a node, which is its own parent. Links the node to it."""
+    root = parent[node]
+    while root != parent[root]:
+        root = parent[root]
+    parent[node] = root
+    return root
+
+
+@njit(cache=True, nogil=True)
+def _join(parent, sizes, a, b):  # type: ignore[no-untyped-def]
+    """Joins two roots and returns the new one: the larger of them, the first where they tie."""
+    if sizes[a] < sizes[b]:
+        a, b = b, a
+    sizes[a] += sizes[b]
+    parent[b] = a
+    return a
+
+
+@njit(cache=True, nogil=True)
+def _open_edges(edges, first, last, step, parent, found):  # type: ignore[no-untyped-def]
+    """Which of edges[first:last] may join two components: their indices go to `found`, their count is returned.
+
+    It looks two links up rather than to the root, and without a branch: half of all edges end here at little cost.
+    """
+    count = 0
+    for index in range(first, last):
+        a, b = _ends(edges[index], step)
+        found[count] = index
+        count += parent[parent[a]] != parent[parent[b]]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _small_edges(edges, step, parent, sizes, min_size):  # type: ignore[no-untyped-def]
+    """Moves the edges that join two components, one of them under `min_size`, to the front; returns their count.
+
+    It looks one link up, where the roots are if every node links to its root.
+    """
+    count = 0
+    for edge in edges:
+        p, q = _ends(edge, step)
+        a, b = parent[p], parent[q]
+        edges[count] = edge
+        count += (a != b) & ((sizes[a] < min_size) | (sizes[b] < min_size))
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyped-def]
+    step = np.array([1, width, width + 1, 1 - width], np.int32)
+    parent = np.arange(height * width).astype(np.uint32)
+    sizes = np.ones(height * width, np.int32)  # of roots
+    limit = np.full(height * width, k, np.float32)  # inner + k / size, of roots
+    refused = np.empty(len(edges), np.int32)
+    n_refused = 0
+    found = np.empty(BLOCK, np.int32)
+    weight = 0
+    for first in range(0, len(edges), BLOCK):
+        last = min(first + BLOCK, len(edges))
+        for index in found[: _open_edges(edges, first, last, step, parent, found)]:
+            p, q = _ends(edges[index], step)
+            a = _find(parent, p)
+            b = _find(parent, q)
+            if a == b:
+                continue
+            while index >= starts[weight + 1]:
+                weight += 1
+            if weight <= limit[a] and weight <= limit[b]:
+                a = _join(parent, sizes, a, b)
+                limit[a] = np.float32(weight) + k / np.float32(sizes[a])
+            else:
+                refused[n_refused] = edges[index]
+                n_refused += 1
+    for pixel in range(height * width):
+        _find(parent, pixel)
+    refused = refused[:n_refused]
+    for edge in refused[: _small_edges(refused, step, parent, sizes, min_size)]:
+        p, q = _ends(edge, step)
+        a = _find(parent, p)
+        b = _find(parent, q)
+        if a != b and (sizes[a] < min_size or sizes[b] < min_size):
+            _join(parent, sizes, a, b)
+    return _number(parent, height, width)
+
+
+@njit(cache=True, nogil=True)
+def _number(parent, height, width):  # type: ignore[no-untyped-def]
+    number = np.full(height * width, -1, np.int32)
+    labels = np.empty(height * width, np.int32)
+    count = 0
+    for pixel in range(height * width):
+        root = _find(parent, pixel)
+        if number[root] < 0:
+            number[root] = count
+            count += 1
+        labels[pixel] = number[root]
+    return labels.reshape(height, width)

@@ -1,0 +1,54 @@
+"""The maps of one image: what the SPP extractor computes once per image, and what may be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from spp_det.structures import Size
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMaps:
+    """The maps of one image at every scale.
+
+    size: of the original image; scales: px of the short side asked for; scaled_sizes: of the image at each scale, as
+    it was resized; maps: float16 or float32 [h, w, C] at each scale.
+    """
+
+    size: Size
+    scales: tuple[int, ...]
+    scaled_sizes: tuple[Size, ...]
+    maps: tuple[npt.NDArray[np.floating[Any]], ...]
+
+    def __post_init__(self) -> None:
+        if not self.maps or not len(self.scales) == len(self.scaled_sizes) == len(self.maps):
+            raise ValueError("there is one scaled size and one map for each scale, and one scale at least")
+        for array in self.maps:
+            if array.ndim != 3 or array.dtype not in (np.float16, np.float32):
+                raise ValueError(f"a map is float16 or float32 [h, w, C], not {array.dtype} {list(array.shape)}")
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything as arrays by name: "size" [2], "scales" [S], "scaled_sizes" [S, 2], "map0", "map1", ..."""
+        described = {"size": self.size, "scales": self.scales, "scaled_sizes": self.scaled_sizes}
+        arrays: dict[str, npt.NDArray[Any]] = {name: np.array(value, np.int64) for name, value in described.items()}
+        return arrays | {f"map{i}": array for i, array in enumerate(self.maps)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Undo `arrays`. Raises KeyError where one is missing."""
+        height, width = arrays["size"].tolist()
+        scales = tuple(arrays["scales"].tolist())
+        scaled_sizes = tuple((h, w) for h, w in arrays["scaled_sizes"].tolist())
+        return cls((height, width), scales, scaled_sizes, tuple(arrays[f"map{i}"] for i in range(len(scales))))
+
+    def as_float32(self) -> ImageMaps:
+        """The same with float32 maps; itself if they are."""
+        if all(array.dtype == np.float32 for array in self.maps):
+            return self
+        maps = tuple(array.astype(np.float32) for array in self.maps)
+        return ImageMaps(self.size, self.scales, self.scaled_sizes, maps)

@@ -1,0 +1,101 @@
+"""R-CNN's region extractor: every window is cropped, warped and sent through the whole trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spp_det.images import resize
+from spp_det.networks import FcHead, Trunk
+from spp_det.pooling import PAPER_LEVELS, pool_windows, vector_length
+from spp_det.regions.crops import crop_geometry
+from spp_det.regions.spp import Vectors, blocks, cells_within, device_of
+from spp_det.structures import Boxes, Image
+
+
+class RCNNRegions:
+    """An image and boxes to one vector per box, by one pass of the trunk for each box.
+
+    The map of a crop is pooled by the same pyramid, so that the vector fits the head of SPP-net.
+
+    trunk, head, levels: as for SPPRegions. crop_size: px, the sides of a crop; context: px of the crop around the
+    window on each side; batch_size: crops that go through the trunk at a time.
+
+    The steps are public, so that they can be timed: `crops`, `maps`, `pool`, then `head.numpy`.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: FcHead,
+        levels: Sequence[int] = PAPER_LEVELS,
+        crop_size: int = 227,
+        context: int = 16,
+        batch_size: int = 32,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least one crop, not {batch_size}")
+        self.trunk = trunk
+        self.head = head
+        self.levels = tuple(levels)
+        self.crop_size = crop_size
+        self.context = context
+        self.batch_size = batch_size
+
+    def dim(self, layer: str) -> int:
+        """The length of a layer's vector: "pool5", "fc6", "fc7" or "logits"."""
+        return vector_length(self.trunk.out_channels, self.levels) if layer == "pool5" else self.head.dim(layer)
+
+    def image_features(self, image: Image) -> Image:
+        """The image itself: nothing of it can be computed before the windows are known."""
+        return image
+
+    def crops(self, image: Image, boxes: Boxes) -> Tensor:
+        """The warped crops of windows: float32 [N, 3, S, S], preprocessed, zero (the mean) outside the image.
+
+        image: uint8 [H, W, 3]; boxes: float32 [N, 4]. S is crop_size, padded as the trunk asks.
+        """
+        sources, places = crop_geometry(boxes, (image.shape[0], image.shape[1]), self.crop_size, self.context)
+        height, width = self.trunk.padded_size((self.crop_size, self.crop_size))
+        crops = torch.zeros((len(boxes), 3, height, width)).contiguous(memory_format=torch.channels_last)
+        for crop, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
+            crops, sources.tolist(), places.tolist(), strict=True
+        ):
+            visible = resize(image[y1:y2, x1:x2], (bottom - top, right - left))
+            crop[:, top:bottom, left:right] = self.trunk.preprocessing(visible)
+        return crops
+
+    @torch.inference_mode()
+    def maps(self, crops: Tensor) -> npt.NDArray[np.float32]:
+        """The maps of crops [N, 3, S, S]: float32 [N, h, w, C], of the cells whose centre lies in the crop."""
+        cells = self.trunk(crops.to(device_of(self.trunk))).permute(0, 2, 3, 1).cpu().numpy()
+        side = cells_within(self.crop_size, self.trunk)
+        return np.ascontiguousarray(cells[:, :side, :side])
+
+    def pool(self, maps: npt.NDArray[np.float32]) -> Vectors:
+        """The pooled vectors of whole maps [N, h, w, C]: float32 [N, dim("pool5")]."""
+        count, height, width, channels = maps.shape
+        stacked = maps.reshape(count * height, width, channels)  # one under another, each a window of all its cells
+        tops = np.arange(count, dtype=np.int64) * height
+        windows = np.stack([np.zeros_like(tops), tops, np.full_like(tops, width - 1), tops + height - 1], axis=1)
+        return pool_windows(stacked.transpose(2, 0, 1), windows, self.levels)
+
+    def distinct(self, features: Image, boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Every window is cropped for itself, so each is the first of its vector: int64 [N] and [N], 0 .. N - 1."""
+        every = np.arange(len(boxes))
+        return every, every
+
+    def window_features(self, features: Image, boxes: Boxes, layer: str = "fc7") -> Vectors:
+        """The vectors of windows at a layer, "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)].
+
+        features: the image; boxes: float32 [N, 4].
+        """
+        vectors = np.empty((len(boxes), self.dim(layer)), np.float32)
+        for block in blocks(len(boxes), self.batch_size):
+            pooled = self.pool(self.maps(self.crops(features, boxes[block])))
+            vectors[block] = pooled if layer == "pool5" else self.head.numpy(pooled, layer)
+        return vectors

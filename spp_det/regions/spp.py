@@ -1,0 +1,161 @@
+"""SPP-net's region extractor: one pass of the trunk per image and scale, then any window is pooled from the map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spp_det.images import resize, scaled_size
+from spp_det.networks import FcHead, Trunk
+from spp_det.pooling import PAPER_LEVELS, choose_scales, pool_windows, vector_length, window_cells
+from spp_det.pooling.mapping import Integers, Rule
+from spp_det.regions.maps import ImageMaps
+from spp_det.structures import Boxes, Image, Size
+
+Vectors = npt.NDArray[np.float32]
+
+MAX_PIXELS = 1200 * 2400  # of a scaled image: bounds the memory for very long and narrow images
+CELL_BITS = 15  # four cell numbers in one key: maps of up to 32,767 cells a side
+BLOCK = 512  # windows pooled at a time on their way to the head: 26 MB of vectors of 12,800
+
+
+class SPPRegions:
+    """An image and boxes to one vector per box, by spatial pyramid pooling (section 4.1).
+
+    trunk, head: the networks; the head takes vectors of trunk.out_channels * (bins of the pyramid).
+    scales: px of the image's short side, ascending; every window is looked at at one of them.
+    levels: of the pyramid. scale_rule, mapping: how a window chooses its scale and its cells, see pooling.mapping.
+    dtype: of the maps; float16 halves what is stored, and each value is rounded to 11 bits.
+
+    The steps are public, so that they can be timed and cached: `image_features`, then `pool`, then `head.numpy`.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: FcHead,
+        scales: Sequence[int] = (688,),
+        levels: Sequence[int] = PAPER_LEVELS,
+        scale_rule: Rule = "paper",
+        mapping: Rule = "paper",
+        dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        if not scales or min(scales) < 1 or list(scales) != sorted(set(scales)):
+            raise ValueError(f"scales ascend, and one at least is needed: not {tuple(scales)}")
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"the maps are float32 or float16, not {dtype}")
+        self.trunk = trunk
+        self.head = head
+        self.scales = tuple(scales)
+        self.levels = tuple(levels)
+        self.scale_rule: Rule = scale_rule
+        self.mapping: Rule = mapping
+        self.dtype = np.dtype(dtype)
+
+    def dim(self, layer: str) -> int:
+        """The length of a layer's vector: "pool5", "fc6", "fc7" or "logits"."""
+        return vector_length(self.trunk.out_channels, self.levels) if layer == "pool5" else self.head.dim(layer)
+
+    def image_features(self, image: Image) -> ImageMaps:
+        """The maps of an image, uint8 [H, W, 3]: one pass of the trunk per scale.
+
+        A map keeps the cells whose centre lies in the image, not those that only saw the padding. An image so long and
+        narrow that it would have over MAX_PIXELS pixels at a scale is resized to that many.
+        """
+        size = image.shape[0], image.shape[1]
+        sizes = tuple(_bounded_size(size, scale) for scale in self.scales)
+        return ImageMaps(size, self.scales, sizes, tuple(self._map(resize(image, scaled)) for scaled in sizes))
+
+    @torch.inference_mode()
+    def _map(self, image: Image) -> npt.NDArray[np.floating[Any]]:
+        output = self.trunk(self.trunk.tensor(image)[None].to(device_of(self.trunk)))[0]  # [C, h, w]
+        cells = output.permute(1, 2, 0)  # [h, w, C]
+        height, width = (cells_within(side, self.trunk) for side in image.shape[:2])
+        return np.ascontiguousarray(cells[:height, :width].cpu().numpy(), self.dtype)
+
+    def pool(self, maps: ImageMaps, boxes: Boxes, scale_indices: Integers | None = None) -> Vectors:
+        """The pooled vectors of windows: float32 [N, dim("pool5")].
+
+        boxes: float32 [N, 4] on the original image; scale_indices: int64 [N], the scale of each window as an index
+        into maps.scales, instead of the one that `scale_rule` chooses (fine-tuning draws them at random).
+        """
+        vectors = np.empty((len(boxes), self.dim("pool5")), np.float32)
+        self._pool_into(vectors, maps, boxes, scale_indices)
+        return vectors
+
+    def _pool_into(self, vectors: Vectors, maps: ImageMaps, boxes: Boxes, scale_indices: Integers | None) -> None:
+        if scale_indices is None:
+            scale_indices = self._choose_scales(maps, boxes)
+        elif scale_indices.shape != (len(boxes),) or not np.isin(scale_indices, np.arange(len(maps.maps))).all():
+            raise ValueError(f"scale_indices are {len(boxes)} indices into the {len(maps.maps)} scales")
+        for index, array in enumerate(maps.maps):
+            rows = np.flatnonzero(scale_indices == index).astype(np.int64)
+            cells = self.cells(maps, boxes[rows], index)
+            pool_windows(array.transpose(2, 0, 1), cells, self.levels, out=vectors, rows=rows)
+
+    def _choose_scales(self, maps: ImageMaps, boxes: Boxes) -> Integers:
+        return choose_scales(boxes, maps.size, [min(size) for size in maps.scaled_sizes], self.scale_rule)
+
+    def cells(self, maps: ImageMaps, boxes: Boxes, scale_index: int) -> Integers:
+        """The cells of windows on the map of one scale: int64 [N, 4], see pooling.window_cells."""
+        height, width = maps.maps[scale_index].shape[:2]
+        scaled, trunk = maps.scaled_sizes[scale_index], self.trunk
+        return window_cells(boxes, maps.size, scaled, (height, width), trunk.stride, trunk.offset, self.mapping)
+
+    def distinct(self, maps: ImageMaps, boxes: Boxes) -> tuple[Integers, Integers]:
+        """The first window of each set of cells that windows share, int64 [M], and the place of each there, int64 [N].
+
+        On a VOC image a fifth of selective search's windows share their cells with another one, and so their vector.
+        """
+        scale_indices = self._choose_scales(maps, boxes)
+        keys = np.zeros(len(boxes), np.int64)
+        for index in range(len(maps.maps)):
+            rows = scale_indices == index
+            for column in self.cells(maps, boxes[rows], index).T:
+                keys[rows] = keys[rows] << CELL_BITS | column
+        keys = keys * len(maps.maps) + scale_indices
+        return tuple(np.unique(keys, return_index=True, return_inverse=True)[1:])
+
+    def window_features(self, maps: ImageMaps, boxes: Boxes, layer: str = "fc7") -> Vectors:
+        """The vectors of windows at a layer, "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)].
+
+        maps: from `image_features`; boxes: float32 [N, 4] on the original image. Behind the pooling, windows of the
+        same cells are computed once, and the pooled vectors of at most BLOCK windows are in memory at a time.
+        """
+        if layer == "pool5":
+            return self.pool(maps, boxes)
+        maps = maps.as_float32()  # once, not once per block
+        first, place = self.distinct(maps, boxes)
+        pooled = np.empty((min(BLOCK, len(first)), self.dim("pool5")), np.float32)
+        vectors = np.empty((len(first), self.dim(layer)), np.float32)
+        for block in blocks(len(first), BLOCK):
+            part = pooled[: block.stop - block.start]
+            self._pool_into(part, maps, boxes[first[block]], None)
+            vectors[block] = self.head.numpy(part, layer)
+        return vectors[place]
+
+
+def blocks(count: int, length: int) -> Iterator[slice]:
+    """Slices of at most `length` that cover 0 .. count - 1 in order."""
+    return (slice(start, min(start + length, count)) for start in range(0, count, length))
+
+
+def device_of(trunk: Trunk) -> torch.device:
+    """Where the weights of a trunk lie; the CPU if it has none."""
+    return next((weight.device for weight in trunk.parameters()), torch.device("cpu"))
+
+
+def cells_within(side: int, trunk: Trunk) -> int:
+    """How many cells of a map have their centre on one of `side` pixels; at least one."""
+    return max(1, int((side - 1 - trunk.offset) // trunk.stride) + 1)
+
+
+def _bounded_size(size: Size, scale: int) -> Size:
+    scaled = scaled_size(size, scale)
+    if scaled[0] * scaled[1] <= MAX_PIXELS:
+        return scaled
+    return scaled_size(size, max(1, int(min(size) * (MAX_PIXELS / (size[0] * size[1])) ** 0.5)))

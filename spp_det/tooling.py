@@ -1,0 +1,99 @@
+"""What every command shares: how it ends, and how it shows long work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from spp_det.errors import SppDetError
+
+T = TypeVar("T")
+console = Console(highlight=False)
+PLAIN_SECONDS = 15.0  # how often a line appears where no terminal shows a bar
+
+
+def run_tool(main: Callable[[list[str] | None], int]) -> None:
+    """Run a command's `main(argv)` and exit with its code.
+
+    A user's mistake becomes one line on standard error and exit code 1, Ctrl-C 130; faults of ours keep a traceback.
+    """
+    try:
+        code = main(None)
+    except SppDetError as fault:
+        print(f"error: {' '.join(str(fault).split())}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has left
+        sys.stderr.close()
+        code = 141
+    except OSError as fault:  # a full disk, a folder without permission
+        if fault.filename is None and fault.strerror is None:
+            raise
+        print(f"error: {fault.filename or 'the disk'}: {fault.strerror}", file=sys.stderr)
+        code = 1
+    sys.exit(code)
+
+
+@contextmanager
+def progress(description: str, done: int = 0) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to call with (done, total) after each step: shows both, and the time left.
+
+    A bar on a terminal, a line now and then when piped. done: how much was there before, which took no time now.
+    """
+    if console.is_terminal:
+        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(description, total=None, completed=done)
+            yield lambda count, total: bar.update(task, completed=count, total=total)
+    else:
+        yield _Lines(description, done)
+
+
+class _Lines:
+    """Progress where no terminal shows a bar."""
+
+    def __init__(self, description: str, done: int) -> None:
+        self.description, self.before = description, done
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, count: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self.last < PLAIN_SECONDS or count <= self.before:
+            return
+        self.last = now
+        rate = (count - self.before) / (now - self.start)
+        left = f", {format_seconds((total - count) / rate)} left" if total else ""
+        print(f"  {self.description}: {count}/{total or '?'}{left}", flush=True)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None, done: int = 0) -> Iterator[T]:
+    """The same items, with progress and time left.
+
+    total: how many there are in all, where len(items) cannot say; done: how many of those were there before.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items) + done
+    with progress(description, done) as show:
+        for count, item in enumerate(items, done + 1):
+            yield item
+            show(count, total)
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as people read them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

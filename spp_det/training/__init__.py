@@ -1,0 +1,25 @@
+"""Training: which windows, fine-tuning of the fc layers, SVMs with hard negatives, box regression."""
+
+from spp_det.training.finetune import PAPER_RATES, RELEASED_RATES, FinetuneSettings, finetune
+from spp_det.training.mining import SvmSettings, train_svms
+from spp_det.training.regression import BoxRegressor
+from spp_det.training.sampling import SamplingSettings
+from spp_det.training.source import Windows, WindowSource
+from spp_det.training.svm import LinearSVMs, feature_norm
+from spp_det.training.windows import make_windows
+
+__all__ = [
+    "PAPER_RATES",
+    "RELEASED_RATES",
+    "BoxRegressor",
+    "FinetuneSettings",
+    "LinearSVMs",
+    "SamplingSettings",
+    "SvmSettings",
+    "WindowSource",
+    "Windows",
+    "feature_norm",
+    "finetune",
+    "make_windows",
+    "train_svms",
+]

@@ -1,0 +1,79 @@
+"""Where training stands, in one file that is whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spp_det.errors import DataError, SppDetError
+from spp_det.files import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from spp_det.training.finetune import FinetuneSettings
+
+Arrays = dict[str, np.ndarray]
+
+
+def write_state(path: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+    """Arrays and, beside them as JSON, a state, into one safetensors file. Equal content gives equal bytes."""
+    write_arrays(path, {**arrays, "state": np.frombuffer(json.dumps(state).encode(), np.uint8)})
+
+
+def read_state(path: Path, settings: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+    """Undo `write_state`, for a run of these settings, which the state holds under "settings".
+
+    Raises DataError where the file is broken or no checkpoint, SppDetError where it is another run's.
+    """
+    arrays = read_arrays(path)
+    try:
+        state = json.loads(arrays.pop("state").tobytes())
+        theirs = state["settings"]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(path, "is not a checkpoint of training") from None
+    if theirs != json.loads(json.dumps(settings)):
+        raise SppDetError(f"{path}: was written with other settings or data; remove it to start again")
+    return arrays, state
+
+
+def save_checkpoint(
+    path: Path,
+    head: nn.Module,
+    optimizer: torch.optim.SGD,
+    settings: FinetuneSettings,
+    iteration: int,
+    log: list[dict[str, float]],
+) -> None:
+    """The layers, their momentum and the iteration."""
+    arrays: Arrays = {}
+    for name, parameter in head.named_parameters():
+        arrays[f"head.{name}"] = parameter.detach().numpy()
+        arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].numpy()
+    write_state(path, arrays, {"settings": asdict(settings), "iteration": iteration, "log": log})
+
+
+def load_checkpoint(
+    path: Path | None, head: nn.Module, optimizer: torch.optim.SGD, settings: FinetuneSettings
+) -> tuple[int, list[dict[str, float]]]:
+    """Put the layers and their momentum back; returns the iterations done and the log, (0, []) where no file is.
+
+    Raises SppDetError where the file is broken, of other settings or of other layers.
+    """
+    if path is None or not path.exists():
+        return 0, []
+    arrays, state = read_state(path, asdict(settings))
+    shapes = {f"head.{name}": tuple(value.shape) for name, value in head.named_parameters()}
+    if {name: array.shape for name, array in arrays.items() if name.startswith("head.")} != shapes:
+        raise SppDetError(f"{path}: was written for other layers; remove it to start again")
+    with torch.no_grad():
+        for name, parameter in head.named_parameters():
+            parameter.copy_(torch.from_numpy(arrays[f"head.{name}"]))
+            momentum = torch.from_numpy(arrays[f"momentum.{name}"]).clone()
+            optimizer.state[parameter]["momentum_buffer"] = momentum
+    return state["iteration"], state["log"]

@@ -1,0 +1,193 @@
+"""Box regression: a ridge per class, from the pooled features of a window to where its object lies (R-CNN, app. C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from spp_det.boxes import clip, decode, encode, nonempty
+from spp_det.structures import Boxes, Labels, Size
+from spp_det.training.ridge import solve_ridge
+from spp_det.training.source import Progress, Vectors, WindowSource, count_classes, silent
+from spp_det.training.svm import feature_norm
+
+Weights = npt.NDArray[np.float32]  # [D + 1, 4], the last row for the constant feature 1
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The windows that one class's regressor learns from.
+
+    images: int64 [n], ascending; boxes: float32 [n, 4]; offsets: float32 [n, 4], from each box to its object.
+    """
+
+    images: npt.NDArray[np.int64]
+    boxes: Boxes
+    offsets: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: npt.NDArray[np.int64]) -> Examples:
+        return Examples(self.images[index], self.boxes[index], self.offsets[index])
+
+
+class BoxRegressor:
+    """One linear regressor of box offsets per class, over features scaled to a mean norm.
+
+    Parameters
+    ----------
+    regularisation: lambda of the ridge; 1000 in R-CNN, 4000 in SPP-net's release.
+    min_overlap: the least overlap of an example with its object; strict: more than that, as the release has it.
+    layer: whose features. target_norm: the mean norm that they are scaled to; norm_seed: of the windows for the mean.
+    max_windows_per_class: the most examples of a class, chosen by the seed where there are more; 0 for all.
+
+    Attributes
+    ----------
+    weights_: float32 [K, D + 1, 4], offsets from scaled features and a last constant 1. A class without an example
+    has zeros, which leaves boxes as they are. scale_: what features are multiplied by.
+    """
+
+    def __init__(
+        self,
+        regularisation: float = 1000.0,
+        min_overlap: float = 0.5,
+        strict: bool = False,
+        layer: str = "pool5",
+        target_norm: float = 20.0,
+        norm_seed: int = 3,
+        max_windows_per_class: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.regularisation = regularisation
+        self.min_overlap = min_overlap
+        self.strict = strict
+        self.layer = layer
+        self.target_norm = target_norm
+        self.norm_seed = norm_seed
+        self.max_windows_per_class = max_windows_per_class
+        self.seed = seed
+        self.weights_: npt.NDArray[np.float32]
+        self.scale_: float
+
+    def fit(
+        self,
+        source: WindowSource,
+        known: Mapping[int, Weights] | None = None,
+        done: Callable[[int, Weights], None] | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Learn all classes.
+
+        known: weights of classes that an earlier, killed run finished. done: called with each label and its weights
+        as they come, so that the caller can store them. progress: windows done, of all.
+        """
+        known = known or {}
+        self.scale_ = self._scale(source)
+        examples = self.select(source)
+        counts = np.array([len(each) for each in examples])
+        weights = []
+        for label, each in enumerate(examples):
+            if label in known:
+                weights.append(known[label])
+            else:
+                weights.append(self._fit_examples(source, each))
+                if done:
+                    done(label, weights[-1])
+            progress(int(counts[: label + 1].sum()), int(counts.sum()))
+        self.weights_ = np.stack(weights)
+        return self
+
+    def fit_class(self, source: WindowSource, label: int) -> Weights:
+        """One class's weights: float32 [D + 1, 4]. `fit` gives the same and looks at the windows only once for all."""
+        self.scale_ = self._scale(source)
+        return self._fit_examples(source, self.select(source)[label])
+
+    def select(self, source: WindowSource) -> list[Examples]:
+        """The examples of each class: windows that overlap their best object, which is of the class, enough."""
+        num_classes = count_classes(source)
+        images, labels, boxes, matched = [], [], [], []
+        for image in range(len(source)):
+            windows = source.windows(image)
+            near = windows.best > self.min_overlap if self.strict else windows.best >= self.min_overlap
+            images.append(np.full(int(near.sum()), image))
+            labels.append(windows.labels[near])
+            boxes.append(windows.boxes[near])
+            matched.append(windows.matched[near])
+        label_of = np.concatenate(labels)
+        everything = Examples(
+            np.concatenate(images), np.concatenate(boxes), encode(np.concatenate(boxes), np.concatenate(matched))
+        )
+        return [everything[self._limit(np.flatnonzero(label_of == label), label)] for label in range(num_classes)]
+
+    def predict(self, features: Vectors, labels: Labels) -> npt.NDArray[np.float32]:
+        """Offsets for unscaled features [N, D], by the regressor of each one's class, [N]: float32 [N, 4]."""
+        offsets = np.zeros((len(features), 4), np.float32)
+        for label in np.unique(labels):
+            rows = labels == label
+            weights = self.weights_[label]
+            offsets[rows] = features[rows] @ weights[:-1] * np.float32(self.scale_) + weights[-1]
+        return offsets
+
+    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size) -> Boxes:
+        """The boxes moved by what their features say, and clipped to the image: float32 [N, 4].
+
+        A box that would leave the image, or shrink to nothing, stays where it was.
+        """
+        moved = clip(decode(boxes, self.predict(features, labels)), size)
+        return np.where(nonempty(moved)[:, None], moved, boxes)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learnt, as arrays that go into a safetensors file."""
+        return {"weights": self.weights_, "scale": np.array(self.scale_, np.float64)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray], **params: float | str | bool) -> Self:
+        """Undo `state`; the parameters, which prediction does not need, as to the constructor."""
+        regressor = cls(**params)  # type: ignore[arg-type]
+        regressor.weights_ = state["weights"]
+        regressor.scale_ = float(state["scale"])
+        return regressor
+
+    def _fit_examples(self, source: WindowSource, examples: Examples) -> Weights:
+        dim = source.dim(self.layer)
+        if not len(examples):
+            return np.zeros((dim + 1, 4), np.float32)
+        targets, mean, unwhiten = whiten(examples.offsets)
+        blocks = self._feature_blocks(source, examples)
+        weights = solve_ridge(blocks, targets, dim + 1, self.regularisation) @ unwhiten
+        weights[-1] += mean
+        return weights.astype(np.float32)
+
+    def _feature_blocks(self, source: WindowSource, examples: Examples) -> Iterator[Vectors]:
+        """The scaled features with a last constant 1 of the examples of each image: float32 [n, D + 1]."""
+        starts = np.flatnonzero(np.diff(examples.images, prepend=-1))
+        for boxes, image in zip(np.split(examples.boxes, starts[1:]), examples.images[starts], strict=True):
+            features = source.features(int(image), boxes, self.layer) * np.float32(self.scale_)
+            yield np.concatenate([features, np.ones((len(boxes), 1), np.float32)], axis=1)
+
+    def _limit(self, rows: npt.NDArray[np.int64], label: int) -> npt.NDArray[np.int64]:
+        if not self.max_windows_per_class or len(rows) <= self.max_windows_per_class:
+            return rows
+        rng = np.random.default_rng([self.seed, label])
+        return np.sort(rng.choice(rows, self.max_windows_per_class, replace=False))
+
+    def _scale(self, source: WindowSource) -> float:
+        return self.target_norm / feature_norm(source, self.layer, self.norm_seed)
+
+
+def whiten(offsets: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Decorrelate the offsets of a class: (whitened float64 [n, 4], mean [4], the matrix that undoes it [4, 4]).
+
+    whitened = (offsets - mean) T with T = V (D + 0.001)^-1/2 V' of the covariance V D V' (bbox regression of R-CNN's
+    release); offsets = whitened T^-1 + mean.
+    """
+    mean = offsets.mean(axis=0, dtype=np.float64)
+    centred = offsets - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(offsets))
+    roots = np.sqrt(np.maximum(values, 0) + 0.001)
+    return centred @ (vectors / roots @ vectors.T), mean, vectors * roots @ vectors.T

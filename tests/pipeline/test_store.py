@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spp_det.errors import DataError
+from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
+from spp_det.pipeline.parallel import map_ordered
+from spp_det.pipeline.store import Store, key_of
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False) | st.text(), max_size=5))
+def test_a_key_does_not_depend_on_the_order_of_settings(settings: dict) -> None:
+    assert key_of(settings) == key_of(dict(reversed(settings.items())))
+
+
+def test_a_changed_setting_version_or_input_is_another_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folders = {
+        store.stage("svm", 1, {"C": 1}, {"maps": "a"}).folder,
+        store.stage("svm", 1, {"C": 2}, {"maps": "a"}).folder,
+        store.stage("svm", 2, {"C": 1}, {"maps": "a"}).folder,
+        store.stage("svm", 1, {"C": 1}, {"maps": "b"}).folder,
+    }
+    assert len(folders) == 4
+    assert store.stage("svm", 1, {"C": 1}, {"maps": "a"}).folder in folders
+
+
+def test_a_stage_is_done_when_it_says_so_and_knows_what_is_missing(tmp_path: Path) -> None:
+    stage = Store(tmp_path).stage("maps", 1, {}, {})
+    assert not stage.done
+    assert stage.missing(["a", "b"], ".safetensors") == ["a", "b"]
+    write_arrays(stage.path("a.safetensors"), {"x": np.arange(3)})
+    write_whole(stage.path(".b.safetensors.1.part"), b"half")
+    assert stage.missing(["a", "b"], ".safetensors") == ["b"]
+    stage.finish()
+    assert stage.done
+
+
+def test_arrays_come_back_and_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    arrays = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros((0, 4), np.float16)}
+    write_arrays(tmp_path / "one", arrays)
+    write_arrays(tmp_path / "two", dict(reversed(arrays.items())))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    back = read_arrays(tmp_path / "one")
+    assert all(np.array_equal(back[name], array) and back[name].dtype == array.dtype for name, array in arrays.items())
+
+
+def test_a_broken_or_missing_file_is_named(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "whole", {"x": np.zeros(100)})
+    (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-10])
+    (tmp_path / "text.json").write_text("{")
+    for path, read in [("cut", read_arrays), ("none", read_arrays), ("text.json", read_json), ("none", read_json)]:
+        with pytest.raises(DataError, match=path):
+            read(tmp_path / path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        write_whole(path, "not bytes")  # type: ignore[arg-type]
+    assert read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def _write_for_ever(path: str) -> None:
+    number = 0
+    while True:
+        write_arrays(path, {"x": np.full(200_000, number)})
+        number += 1
+
+
+def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    context = multiprocessing.get_context("fork")
+    for delay in (0.05, 0.11, 0.17):
+        process = context.Process(target=_write_for_ever, args=(str(path),))
+        process.start()
+        process.join(delay)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        if path.exists():
+            values = read_arrays(path)["x"]
+            assert (values == values[0]).all()
+
+
+def test_results_come_in_order_and_the_first_fault_ends_it() -> None:
+    assert list(map_ordered(lambda x: x * x, range(20), workers=3)) == [x * x for x in range(20)]
+
+    def fail(x: int) -> int:
+        if x == 5:
+            raise DataError("five", "is broken")
+        return x
+
+    results = map_ordered(fail, range(1000), workers=2)
+    with pytest.raises(DataError, match="five"):
+        list(results)

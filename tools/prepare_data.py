@@ -1,0 +1,62 @@
+"""Check a data set and count what is in it; or generate one; or download one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spp_det.datasets.check import check_dataset
+from spp_det.datasets.download import DOWNLOADS, download_voc
+from spp_det.datasets.shapes import SHAPES_CLASSES, make_shapes
+from spp_det.datasets.voc import VOC_CLASSES
+from spp_det.tooling import console, run_tool, track
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments; a mistake in them ends the program with code 2."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--data", type=Path, metavar="DIR", help="check this data set: a VOCdevkit folder, or your own")
+    task.add_argument("--make", choices=["shapes"], help="generate this data set into --out")
+    task.add_argument("--download", choices=sorted(DOWNLOADS), help="download this data set into --out")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where --make and --download put the data")
+    check = parser.add_argument_group("with --data")
+    check.add_argument("--format", choices=["voc", "shapes"], default="voc", help="whose classes (default: voc)")
+    check.add_argument("--classes", nargs="+", metavar="NAME", help="the class names of your own data set")
+    check.add_argument("--year", default="2007", help="which VOC{year} of a VOCdevkit folder (default: 2007)")
+    check.add_argument("--split", nargs="+", default=[], metavar="NAME", help="default: trainval and test, if there")
+    make = parser.add_argument_group("with --make shapes")
+    make.add_argument("--train", type=int, default=120, metavar="N", help="images to train on (default: 120)")
+    make.add_argument("--test", type=int, default=60, metavar="N", help="images to test on (default: 60)")
+    make.add_argument("--seed", type=int, default=0, help="what the pictures follow from (default: 0)")
+    args = parser.parse_args(argv)
+    if args.data is None and args.out is None:
+        parser.error("--make and --download need --out DIR")
+    if args.train < 1 or args.test < 1 or args.seed < 0:
+        parser.error("--train and --test are at least 1, and --seed at least 0")
+    if args.classes and len(set(args.classes)) < len(args.classes):
+        parser.error("--classes names a class twice")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 1 where the data set has a fault."""
+    args = parse(argv)
+    if args.make:
+        make_shapes(args.out, args.train, args.test, args.seed, track)
+        console.print(f"{args.out}: {args.train} images to train on, {args.test} to test on", soft_wrap=True)
+        return 0
+    if args.download:
+        console.print(f"unpacked into {download_voc(args.download, args.out)}", soft_wrap=True)
+        return 0
+    classes = args.classes or (SHAPES_CLASSES if args.format == "shapes" else VOC_CLASSES)
+    reports = check_dataset(args.data, args.year, args.split, classes, track)
+    for report in reports:
+        console.print(report.table())
+        for fault in report.faults:
+            console.print(str(fault), style="red", markup=False, soft_wrap=True)
+    return int(any(report.faults for report in reports))
+
+
+if __name__ == "__main__":
+    run_tool(main)
