@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
-	$(BIN)/python tools/test_net.py --run runs/shapes --timing 2
+	$(BIN)/python tools/test_net.py --run runs/shapes --timing 1
 	$(BIN)/python tools/detect.py --run runs/shapes --split test --images 8 --out runs/shapes/pictures
 
 test: $(READY)

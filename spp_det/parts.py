@@ -9,6 +9,7 @@ from typing import Any
 from spp_det.config import Config
 from spp_det.datasets import DATASETS, Dataset
 from spp_det.errors import ConfigError
+from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
@@ -53,6 +54,7 @@ def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod
 
 def make_trunk(config: Config) -> Trunk:
     """The trunk with its weights."""
+    keep_memory()
     return build_trunk(config.trunk.name, config.trunk.weights, config.trunk.input)
 
 

@@ -67,7 +67,7 @@ def evaluate_run(
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["skipped"] = images.skipped
+    metrics["overrides"], metrics["skipped"] = list(overrides), images.skipped
     write_json(run / "metrics.json", _without_nan(metrics))
     _print(config, metrics, images)
     return metrics
@@ -155,14 +155,17 @@ def _print(config: Config, metrics: Mapping[str, Any], images: Split) -> None:
     recall = metrics["recall"]
     console.print(
         f"proposals: {recall['windows']:.0f} an image, recall {_percent(recall['recall_0.5'])} at IoU 0.5, "
-        f"{_percent(recall['recall_0.7'])} at 0.7, mean average best overlap {_percent(recall['mabo'])}"
+        f"{_percent(recall['recall_0.7'])} at 0.7, mean average best overlap {_percent(recall['mabo'])}",
+        soft_wrap=True,
     )
     if "timing" in metrics:
         console.print(timing_table(metrics["timing"]))
         speedup, whole = metrics["timing"]["speedup"], metrics["timing"]["speedup_with_proposals"]
-        console.print(f"SPP-net is {speedup:.1f}x faster than R-CNN without proposals, {whole:.1f}x with them")
+        console.print(
+            f"SPP-net is {speedup:.1f}x faster than R-CNN without proposals, {whole:.1f}x with them", soft_wrap=True
+        )
     for fault in metrics["skipped"].values():
-        console.print(f"left out: {fault}")
+        console.print(f"left out: {fault}", soft_wrap=True, markup=False)
 
 
 def _percent(value: float) -> str:
@@ -192,4 +195,4 @@ def detect_files(
         target = out / f"{path.stem}.jpg"
         save_image(target, draw(read_image(path), detections, min_score))
         found = ", ".join(f"{name} {score:.2f}" for _, score, name in detections) or "nothing"
-        console.print(f"{target}: {found}")
+        console.print(f"{target}: {found}", soft_wrap=True, markup=False)

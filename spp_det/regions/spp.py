@@ -118,7 +118,8 @@ class SPPRegions:
             for column in self.cells(maps, boxes[rows], index).T:
                 keys[rows] = keys[rows] << CELL_BITS | column
         keys = keys * len(maps.maps) + scale_indices
-        return tuple(np.unique(keys, return_index=True, return_inverse=True)[1:])
+        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+        return first, place
 
     def window_features(self, maps: ImageMaps, boxes: Boxes, layer: str = "fc7") -> Vectors:
         """The vectors of windows at a layer, "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)].
