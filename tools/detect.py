@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spp_det.pipeline import detect_files
 from spp_det.tooling import run_tool
 
 
@@ -28,6 +27,8 @@ def main(argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     if not args.pictures and not args.split:
         parser.error("name pictures, or a --split")
+    from spp_det.pipeline import detect_files  # takes seconds: after what can go wrong without it
+
     detect_files(args.run, args.pictures, args.split, args.images, args.min_score, args.out)
     return 0
 

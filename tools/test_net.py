@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spp_det.pipeline import evaluate_run
 from spp_det.tooling import run_tool
 
 
@@ -39,6 +38,8 @@ def main(argv: list[str] | None) -> int:
         "--skip-bad-images", action="store_true", help="go on without images that are broken; list them"
     )
     args = parser.parse_args(argv)
+    from spp_det.pipeline import evaluate_run  # takes seconds: after what can go wrong without it
+
     evaluate_run(
         args.run,
         split=args.split,

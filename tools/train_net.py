@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 from spp_det.config import load_config
-from spp_det.pipeline import train
 from spp_det.tooling import run_tool
 
 
@@ -33,6 +32,8 @@ def main(argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     replaced = {"data__root": args.data} if args.data else {}
     config = load_config(args.config, args.set, **replaced)
+    from spp_det.pipeline import train  # takes seconds: after what can go wrong without it
+
     out = args.out or Path("runs") / args.config.stem
     train(config, out, store=args.store, skip_bad=args.skip_bad_images)
     return 0
