@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import spp_det.networks.trunk
+import spp_det.parts
 from spp_det import Detections, Detector
 from spp_det.config import Config, load_config
 from spp_det.images import read_image
@@ -18,7 +18,9 @@ from spp_det.pipeline import detect_files, evaluate_run, train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes.toml"
 OVERRIDES = ["data.options={train=60, test=30}", "finetune.iterations=300", "finetune.hidden=[256, 256]"]
-FLOOR = 0.50  # mAP at IoU 0.6, where a box has to fit
+# mAP by the IoU that a detection needs. This run reached 0.54 and 0.39; without box regression 0.48 and 0.32; with the
+# mapping a cell off at most 0.44 and 0.17.
+FLOORS = {0.5: 0.50, 0.7: 0.35}
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,19 @@ def shapes_config(workplace: Path) -> Config:
     return load_config(CONFIG, OVERRIDES, data__root=str(workplace / "shapes"))
 
 
-def tested(run: Path, *overrides: str, **options: Any) -> dict[str, Any]:
-    return evaluate_run(run, overrides=["evaluate.min_overlap=0.6", *overrides], **options)
+def reached(run: Path, *overrides: str, name: str = "voc07") -> dict[float, float]:
+    """mAP at the IoUs of the floors."""
+    settings = {iou: [f"evaluate.min_overlap={iou}", *overrides] for iou in FLOORS}
+    return {iou: evaluate_run(run, overrides=with_iou)[name]["map"] for iou, with_iou in settings.items()}
+
+
+def above_the_floors(found: dict[float, float]) -> dict[float, bool]:
+    return {iou: found[iou] >= floor for iou, floor in FLOORS.items()}
 
 
 def test_it_finds_the_shapes_and_says_how_well(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = tested(run)
-    assert metrics["voc07"]["map"] >= FLOOR
+    assert above_the_floors(reached(run)) == {0.5: True, 0.7: True}
+    metrics = evaluate_run(run)
     assert metrics["recall"]["recall_0.5"] > 0.9
     written = json.loads((run / "metrics.json").read_text())
     assert written["voc07"]["map"] == metrics["voc07"]["map"]
@@ -53,8 +61,8 @@ def test_it_finds_the_shapes_and_says_how_well(run: Path, capsys: pytest.Capture
 
 
 def test_without_box_regression_it_falls_below_the_floor(run: Path) -> None:
-    assert tested(run)["voc07_without_regression"]["map"] < FLOOR
-    assert tested(run, "regress.enabled=false")["voc07"]["map"] < FLOOR
+    assert above_the_floors(reached(run, name="voc07_without_regression")) == {0.5: False, 0.7: False}
+    assert above_the_floors(reached(run, "regress.enabled=false")) == {0.5: False, 0.7: False}
 
 
 @pytest.mark.parametrize("cells", [-1, 1])
@@ -70,17 +78,17 @@ def test_a_mapping_shifted_by_a_cell_falls_below_the_floor(
         return trunk
 
     monkeypatch.setattr(spp_det.parts, "build_trunk", shifted)
-    wrong = tested(run, f"detect.min_score={-1.5 - cells * 1e-6}")  # another key, so that nothing stored is taken
-    assert wrong["voc07"]["map"] < FLOOR
+    wrong = reached(run, f"detect.min_score={-1.5 - cells * 1e-6}")  # another key, so that nothing stored is taken
+    assert above_the_floors(wrong) == {0.5: False, 0.7: False}
 
 
 def test_r_cnn_tests_with_the_same_command_and_is_timed_beside_it(run: Path, workplace: Path) -> None:
     config = load_config(run / "config.toml")
     few = workplace / "shapes" / "VOC2007" / "ImageSets" / "Main" / "few.txt"
     few.write_text("".join((few.parent / "test.txt").read_text().splitlines(keepends=True)[:2]))
-    metrics = tested(run, "regions.kind=rcnn", "proposals.max_windows=60", split="few")
+    metrics = evaluate_run(run, overrides=["regions.kind=rcnn", "proposals.max_windows=60"], split="few")
     assert metrics["images"] == 2
-    timing = tested(run, split="few", timing_images=1, timing_windows=50)["timing"]
+    timing = evaluate_run(run, split="few", timing_images=1, timing_windows=50)["timing"]
     stages = {"proposals_s", "maps_s", "pooling_s", "fc_s", "rest_s", "total_s"}
     assert set(timing["spp"]) == set(timing["rcnn"]) == stages
     assert timing["windows"] == 50

@@ -52,8 +52,8 @@ def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config:
             log = finetune(head, source, finetune_settings(config), checkpoint, show)
     write_arrays(stage.path("head.safetensors"), head_arrays(head))
     write_json(stage.path("log.json"), log)
-    stage.finish()
     checkpoint.unlink(missing_ok=True)
+    stage.finish()
 
 
 def finetune_settings(config: Config) -> FinetuneSettings:
@@ -87,8 +87,8 @@ def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> Non
         svms, log = train_svms(source, svm.layer, settings, checkpoint, show)
     write_arrays(stage.path("svms.safetensors"), svms.state())
     write_json(stage.path("log.json"), log)
-    stage.finish()
     checkpoint.unlink(missing_ok=True)
+    stage.finish()
 
 
 def load_svms(stage: StageFolder) -> LinearSVMs:
@@ -108,9 +108,9 @@ def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -
     with progress("box regression") as show:
         regressor.fit(source, known, keep, show)
     write_arrays(stage.path("regressor.safetensors"), regressor.state())
-    stage.finish()
     for file in files.values():
         file.unlink(missing_ok=True)
+    stage.finish()
 
 
 def make_regressor(settings: RegressConfig, seed: int) -> BoxRegressor:
