@@ -20,7 +20,7 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument("--run", required=True, type=Path, help="the folder that train_net.py wrote")
     parser.add_argument("--split", help="take the pictures from this split of the run's data set instead")
     parser.add_argument("--images", type=int, default=8, help="how many of the split (8)")
-    parser.add_argument("--min-score", type=float, default=0.0, help="the least SVM score that is drawn (0)")
+    parser.add_argument("--min-score", type=float, default=-0.5, help="draw SVM scores from this on (-0.5)")
     parser.add_argument(
         "--out", type=Path, default=Path("found"), help="the folder for the pictures with boxes (found)"
     )

@@ -24,7 +24,7 @@ def time_pooling(
     repeats: int = 15,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Seconds, medians of `repeats`, the sides in turn; the defaults are those of AlexNet at a short side of 688.
+    """Seconds, medians of `repeats`; the defaults are those of AlexNet at a short side of 688.
 
     The windows are random, from 2 cells a side to the whole map. Pooling writes into memory that it wrote before, and
     so does the copy. roi_pool is called once a level, as it has one output size, and rounds its bins otherwise.
@@ -41,25 +41,34 @@ def time_pooling(
     tensor = torch.from_numpy(np.ascontiguousarray(feature_map))[None]
     rois = torch.cat([torch.zeros(num_windows, 1), torch.from_numpy(windows).float()], dim=1)
 
-    sides: dict[str, Callable[[], Any]] = {
-        "pool_s": lambda: pool_windows(feature_map, windows, levels, out=out),
-        "copy_s": lambda: np.copyto(out, source),
-        "roi_pool_s": lambda: [roi_pool(tensor, rois, n) for n in levels],
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):  # the first warms up
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return medians | {
-        "pool_over_copy": medians["pool_s"] / medians["copy_s"],
-        "roi_pool_over_pool": medians["roi_pool_s"] / medians["pool_s"],
+    copy_s, pool_s = _medians(
+        repeats,
+        lambda: np.copyto(out, source),
+        lambda: pool_windows(feature_map, windows, levels, out=out),
+    )
+    # By itself: its threads keep a core busy for some milliseconds after each call.
+    (roi_pool_s,) = _medians(repeats, lambda: [roi_pool(tensor, rois, n) for n in levels])
+    return {
+        "pool_s": pool_s,
+        "copy_s": copy_s,
+        "roi_pool_s": roi_pool_s,
+        "pool_over_copy": pool_s / copy_s,
+        "roi_pool_over_pool": roi_pool_s / pool_s,
         "windows": num_windows,
         "threads": torch.get_num_threads(),
     }
+
+
+def _medians(repeats: int, *sides: Callable[[], Any]) -> list[float]:
+    """Median seconds of each side, the sides in turn; the first round warms up."""
+    seconds: list[list[float]] = [[] for _ in sides]
+    for repeat in range(repeats + 1):
+        for run, own in zip(sides, seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            if repeat:
+                own.append(time.perf_counter() - start)
+    return [statistics.median(own) for own in seconds]
 
 
 def pooling_table(result: dict[str, Any]) -> Table:
