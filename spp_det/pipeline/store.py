@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spp_det.files import read_json, write_json
+from spp_det.files import write_json
 
 KEY_LENGTH = 16  # hex digits: 64 bits
 
@@ -69,8 +69,3 @@ class Store:
         """The folder of a stage with these settings and inputs (names -> keys)."""
         key = key_of([stage, version, settings, inputs])
         return StageFolder(stage, key, self.root / stage / key, settings, inputs)
-
-    def finished(self, stage: str) -> list[dict[str, Any]]:
-        """The settings and inputs of every finished folder of a stage, with its `key`."""
-        files = sorted((self.root / stage).glob("*/stage.json"))
-        return [{"key": file.parent.name, **read_json(file)} for file in files]

@@ -12,7 +12,7 @@ import torch
 
 from spp_det.config import Config, config_to_dict, load_config
 from spp_det.detection.bundle import save_detector
-from spp_det.files import read_json, write_json
+from spp_det.files import write_json
 from spp_det.networks import FcHead, Trunk
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
 from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
@@ -149,8 +149,3 @@ def _announce_changes(config: Config, out: Path) -> None:
     ]
     if changes:
         say(f"{out} was trained with other settings ({', '.join(changes)}): its detector is replaced at the end")
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """What `Run.save` noted."""
-    return read_json(folder / "run.json")
