@@ -26,7 +26,7 @@ from spp_det.training import (
     train_svms,
 )
 
-VERSIONS = {"finetune": 1, "svm": 1, "regress": 1}
+VERSIONS = {"finetune": 1, "svm": 2, "regress": 1}
 
 
 @dataclass(frozen=True)

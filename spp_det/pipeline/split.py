@@ -12,7 +12,7 @@ import numpy as np
 from spp_det.datasets import Dataset
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
-from spp_det.pipeline.parallel import available_cores, map_ordered
+from spp_det.parallel import available_cores, map_ordered
 from spp_det.pipeline.store import Store, key_of
 from spp_det.structures import Size, Target
 from spp_det.tooling import track

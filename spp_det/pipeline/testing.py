@@ -20,7 +20,7 @@ from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.images import read_image
 from spp_det.parts import make_dataset
-from spp_det.pipeline.parallel import available_cores
+from spp_det.parallel import available_cores
 from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store

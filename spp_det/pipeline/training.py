@@ -16,7 +16,7 @@ from spp_det.files import write_json
 from spp_det.networks import FcHead, Trunk
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
 from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
-from spp_det.pipeline.parallel import available_cores
+from spp_det.parallel import available_cores
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store

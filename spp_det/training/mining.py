@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from torchvision.ops import nms
 
 from spp_det.boxes import iou
 from spp_det.errors import SppDetError
+from spp_det.parallel import available_cores
 from spp_det.structures import Boxes, Mask
 from spp_det.training.checkpoint import read_state, write_state
 from spp_det.training.negatives import NegativeCache
@@ -33,7 +35,7 @@ class SvmSettings:
     near_duplicates: "paper" drops a negative that overlaps another of its class and image by more than
     duplicate_overlap (P4 section 4.1), "released" only one that pools the same cells as another
     (spp_features_convX_to_poolX.m).
-    checkpoint_every: images between two checkpoints. seed: of liblinear; norm_seed: of the windows for the mean norm.
+    checkpoint_every: images between two checkpoints. seed: of the solver; norm_seed: of the windows for the mean norm.
     """
 
     C: float = 0.001
@@ -93,6 +95,7 @@ class _Miner:
         self.trained = np.zeros(self.num_classes, bool)
         self.added = np.zeros(self.num_classes, np.int64)  # negatives since the class was trained last
         self.cache = NegativeCache(source.dim(layer), self.num_classes)
+        self.duals = [np.zeros(len(features)) for features in self.positives]  # of positives and negatives, so far
         self.log: MiningLog = [
             {"event": "no positives", "class": label}
             for label in range(self.num_classes)
@@ -107,29 +110,34 @@ class _Miner:
 
     def train(self, labels: list[int], image: int) -> None:
         """Train classes on their positives and all their negatives, then drop the negatives that became easy."""
-        for label in labels:
-            negatives = self.cache.features(label)
-            features = np.concatenate([self.positives[label], negatives])
-            positive = np.arange(len(features)) < len(self.positives[label])
-            plane = self.svms.fit_one(features, positive)
-            kept = plane.scores(negatives) >= self.settings.evict_margin
+        with ThreadPoolExecutor(available_cores(), "svm") as pool:
+            fitted = list(pool.map(self._fit, labels))
+        for label, (plane, kept, figures) in zip(labels, fitted, strict=True):
+            self.log.append({"event": "train", "image": image, "class": label, **figures})
             self.cache.keep(label, kept)
-            self.log.append(
-                {
-                    "event": "train",
-                    "image": image,
-                    "class": label,
-                    "positives": int(positive.sum()),
-                    "negatives": len(negatives),
-                    "added": int(self.added[label]),
-                    "evicted": int((~kept).sum()),
-                    "objective": self.svms.objective(plane, features, positive),
-                    "converged": plane.converged,
-                }
-            )
             self.planes[label] = plane
             self.trained[label] = True
             self.added[label] = 0
+
+    def _fit(self, label: int) -> tuple[Hyperplane, Mask, dict[str, Any]]:
+        """(The SVM of a class, which of its negatives to keep, what the log tells); begins where it last ended."""
+        positives, negatives = self.positives[label], self.cache.features(label)
+        features = np.concatenate([positives, negatives])
+        positive = np.arange(len(features)) < len(positives)
+        duals = np.zeros(len(features))
+        duals[: len(self.duals[label])] = self.duals[label]
+        plane = self.svms.fit_one(features, positive, duals)
+        kept = plane.scores(negatives) >= self.settings.evict_margin
+        self.duals[label] = np.concatenate([duals[positive], duals[~positive][kept]])
+        figures = {
+            "positives": len(positives),
+            "negatives": len(negatives),
+            "added": int(self.added[label]),
+            "evicted": int((~kept).sum()),
+            "objective": self.svms.objective(plane, features, positive),
+            "converged": plane.converged,
+        }
+        return plane, kept, figures
 
     def _collect(self, image: int) -> None:
         windows = self.source.windows(image)
@@ -193,6 +201,8 @@ class _Miner:
             "intercepts": np.array([plane.intercept for plane in self.planes]),
             "trained": self.trained,
             "added": self.added,
+            "duals": np.concatenate(self.duals),
+            "dual_lengths": np.array([len(duals) for duals in self.duals]),
         }
         write_state(path, arrays | self.cache.state(), {"settings": self._identity(), "step": step, "log": self.log})
 
@@ -205,6 +215,7 @@ class _Miner:
         self.planes = [Hyperplane(weights, intercept) for weights, intercept in pairs]
         self.trained = arrays["trained"]
         self.added = arrays["added"]
+        self.duals = np.split(arrays["duals"], np.cumsum(arrays["dual_lengths"])[:-1])
         self.cache = NegativeCache.from_state(arrays)
         self.log = state["log"]
         return state["step"]

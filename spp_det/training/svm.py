@@ -1,18 +1,16 @@
-"""One linear SVM per class, by liblinear (spp_train.m of the release)."""
+"""One linear SVM per class, trained as the release does with liblinear (spp_train.m)."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
 from spp_det.errors import SppDetError
 from spp_det.structures import Mask
+from spp_det.training.dual import solve_dual
 from spp_det.training.source import Vectors, WindowSource
 
 NO_SVM = -1e6  # the score everywhere of a class that nothing could be learnt of
@@ -20,7 +18,7 @@ NO_SVM = -1e6  # the score everywhere of a class that nothing could be learnt of
 
 @dataclass(frozen=True, eq=False)
 class Hyperplane:
-    """One class's SVM: weights float32 [D], intercept, and whether liblinear reached its tolerance."""
+    """One class's SVM: weights float32 [D], intercept, and whether the solver reached its tolerance."""
 
     weights: npt.NDArray[np.float32]
     intercept: float
@@ -43,8 +41,8 @@ class LinearSVMs:
     ----------
     C: the weight of the hinge loss. positive_weight: a positive's loss counts so many times.
     bias: the value of the constant feature beside the others, whose weight is regularised like theirs; 10 makes
-    it cheap. target_norm: the mean norm that features are scaled to. tol, max_iter: liblinear's, its own defaults.
-    seed: of the order in which liblinear visits the examples.
+    it cheap. target_norm: the mean norm that features are scaled to. tol, max_iter: of the solver, in liblinear's
+    sense (whose own tol is 0.1). seed: of the order in which it visits the examples.
 
     Attributes
     ----------
@@ -58,7 +56,7 @@ class LinearSVMs:
         positive_weight: float = 2.0,
         bias: float = 10.0,
         target_norm: float = 20.0,
-        tol: float = 0.1,
+        tol: float = 0.01,
         max_iter: int = 1000,
         seed: int = 0,
     ) -> None:
@@ -83,33 +81,28 @@ class LinearSVMs:
         scaled = features * np.float32(self.scale_)
         return self.assemble([self.fit_one(scaled, labels == label) for label in range(num_classes)])
 
-    def fit_one(self, features: Vectors, positive: Mask) -> Hyperplane:
+    def fit_one(self, features: Vectors, positive: Mask, duals: npt.NDArray[np.float64] | None = None) -> Hyperplane:
         """One class's SVM from features that are scaled already, [N, D], and which of them are positives, [N].
 
-        Minimises 0.5 |w|^2 + 0.5 (b / bias)^2 + C sum of weight * max(0, 1 - y (w x + b)) in its dual.
+        Minimises 0.5 |w|^2 + 0.5 (b / bias)^2 + C sum of weight * max(0, 1 - y (w x + b)) in its dual. duals: float64
+        [N], where to begin, and afterwards where it ended; zeros for examples that are new.
         With no positive there is no SVM; with no negative the side that all lie on is chosen, at a margin of 1.
-        Not for several threads at once: liblinear draws from one random generator for the whole process.
         """
         if not positive.any():
             return Hyperplane.none(features.shape[1])
         if positive.all():
             return Hyperplane(np.zeros(features.shape[1], np.float32), 1.0)
-        svc = LinearSVC(
-            C=self.C,
-            class_weight={1: self.positive_weight},
-            intercept_scaling=self.bias,
-            penalty="l2",
-            loss="hinge",
-            dual=True,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            random_state=self.seed,
+        weights, bias_weight, _, converged = solve_dual(
+            np.ascontiguousarray(features, np.float32),
+            np.where(positive, 1, -1).astype(np.float32),
+            np.where(positive, self.C * self.positive_weight, self.C),
+            float(self.bias),
+            np.zeros(len(features)) if duals is None else duals,
+            self.tol,
+            self.max_iter,
+            self.seed,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # told in the result instead
-            svc.fit(features, positive.astype(np.int64))
-        converged = int(np.max(svc.n_iter_)) < self.max_iter
-        return Hyperplane(svc.coef_[0].astype(np.float32), float(svc.intercept_[0]), converged)
+        return Hyperplane(weights, float(bias_weight * self.bias), converged)
 
     def objective(self, plane: Hyperplane, features: Vectors, positive: Mask) -> float:
         """What `fit_one` minimises, at a hyperplane."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spp_det.errors import DataError
 from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
-from spp_det.pipeline.parallel import map_ordered
+from spp_det.parallel import map_ordered
 from spp_det.pipeline.store import Store, key_of
 
 

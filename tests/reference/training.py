@@ -155,7 +155,8 @@ def plain_mining(world: World, svms, settings, cells: dict[int, list[int]] | Non
     for image in range(len(world)):
         for vector, label in zip(features(image), world.targets[image].labels, strict=False):
             positives[label].append(vector)
-    cache = [[] for _ in range(num_classes)]  # of (image, window, vector)
+    cache = [[] for _ in range(num_classes)]  # of (image, window, vector, its dual variable)
+    own_duals = [[0.0] * len(vectors) for vectors in positives]
     planes = [None] * num_classes
     added = [0] * num_classes
     events = []
@@ -176,7 +177,7 @@ def plain_mining(world: World, svms, settings, cells: dict[int, list[int]] | Non
                 score = 0.0 if plane is None else float(vectors[window] @ plane.weights + plane.intercept)
                 if negative and (plane is None or score > settings.hard_margin):
                     taken.append((score, window))
-            held = [window for of_image, window, _ in cache[label] if of_image == image]
+            held = [window for of_image, window, _, _ in cache[label] if of_image == image]
             kept = []
             if settings.near_duplicates == "paper":
                 for _, window in sorted(taken, key=lambda pair: -pair[0]):
@@ -186,16 +187,20 @@ def plain_mining(world: World, svms, settings, cells: dict[int, list[int]] | Non
             else:
                 numbers = cells[image]
                 kept = [w for _, w in taken if numbers[w] not in numbers[:w] and w not in held]
-            cache[label] += [(image, window, vectors[window]) for window in sorted(kept)]
+            cache[label] += [(image, window, vectors[window], 0.0) for window in sorted(kept)]
             added[label] += len(kept)
             last = number == len(steps) - 1
             if added[label] > settings.retrain_after or (planes[label] is None and added[label]) or last:
-                negatives = [vector for _, _, vector in cache[label]]
-                both = np.array(positives[label] + negatives)
-                planes[label] = plane = svms.fit_one(both, np.arange(len(both)) < len(positives[label]))
+                count = len(positives[label])
+                both = np.array(positives[label] + [vector for _, _, vector, _ in cache[label]])
+                duals = np.array(own_duals[label] + [dual for _, _, _, dual in cache[label]])
+                planes[label] = plane = svms.fit_one(both, np.arange(len(both)) < count, duals)
+                own_duals[label] = list(duals[:count])
                 before = len(cache[label])
                 cache[label] = [
-                    c for c in cache[label] if c[2] @ plane.weights + plane.intercept >= settings.evict_margin
+                    (*c[:3], dual)
+                    for c, dual in zip(cache[label], duals[count:], strict=True)
+                    if c[2] @ plane.weights + plane.intercept >= settings.evict_margin
                 ]
                 events.append((image, label, len(positives[label]), before, added[label], before - len(cache[label])))
                 added[label] = 0

@@ -40,13 +40,31 @@ def test_reaches_the_objective_of_a_plain_solver(seed: int, cost: float) -> None
     assert tight.intercept == pytest.approx(b, abs=1e-3)
 
 
-def test_is_the_release_by_way_of_sklearn() -> None:
-    features, positive = blobs(3)
-    svc = LinearSVC(C=0.001, class_weight={1: 2, -1: 1}, intercept_scaling=10, loss="hinge", dual=True, random_state=0)
-    svc.set_params(tol=0.1).fit(features, np.where(positive, 1, -1))
-    plane = LinearSVMs().fit_one(features, positive)
-    np.testing.assert_allclose(plane.weights, svc.coef_[0], rtol=1e-6)
-    assert plane.intercept == pytest.approx(svc.intercept_[0])
+@pytest.mark.parametrize("dim", [8, 300])
+def test_is_liblinear(dim: int) -> None:
+    features, positive = blobs(3, count=200, dim=dim)
+    svc = LinearSVC(C=0.001, class_weight={1: 2, -1: 1}, intercept_scaling=10, loss="hinge", dual=True, tol=1e-7)
+    svc.set_params(max_iter=1_000_000, random_state=0).fit(features, np.where(positive, 1, -1))
+    plane = LinearSVMs(tol=1e-6, max_iter=100_000).fit_one(features, positive)
+    np.testing.assert_allclose(plane.weights, svc.coef_[0], atol=2e-5)
+    assert plane.intercept == pytest.approx(svc.intercept_[0], abs=1e-4)
+    loose = LinearSVMs()
+    best = loose.objective(plane, features, positive)
+    assert best <= loose.objective(loose.fit_one(features, positive), features, positive) <= 1.02 * best
+
+
+def test_begins_where_it_ended() -> None:
+    features, positive = blobs(5, count=200)
+    svms = LinearSVMs(C=0.1, tol=1e-5, max_iter=100_000)
+    duals = np.zeros(200)
+    first = svms.fit_one(features, positive, duals)
+    assert ((duals >= 0) & (duals <= np.where(positive, 0.2, 0.1))).all()
+    # The hyperplane is the sum of the examples by their dual variables.
+    np.testing.assert_allclose(first.weights, (duals * np.where(positive, 1, -1)) @ features, atol=1e-5)
+    again = LinearSVMs(C=0.1, tol=1e-3, max_iter=1).fit_one(features, positive, duals)
+    assert again.converged
+    np.testing.assert_allclose(again.weights, first.weights, atol=1e-3)
+    assert not LinearSVMs(C=0.1, tol=1e-3, max_iter=1).fit_one(features, positive).converged
 
 
 def test_without_positives_or_without_negatives() -> None:
@@ -57,7 +75,7 @@ def test_without_positives_or_without_negatives() -> None:
     assert (LinearSVMs().fit_one(features, np.ones(60, bool)).scores(features) == 1).all()
 
 
-def test_says_when_liblinear_did_not_converge() -> None:
+def test_says_when_it_did_not_converge() -> None:
     features, positive = blobs(1)
     assert LinearSVMs().fit_one(features, positive).converged
     assert not LinearSVMs(C=10.0, tol=1e-9, max_iter=2).fit_one(features, positive).converged
