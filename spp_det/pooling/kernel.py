@@ -1,6 +1,6 @@
 """The compiled part of `pool_windows`.
 
-Three things make it fast, and none changes a bit of the result, since a maximum does not care how often or in which
+Four things make it fast, and none changes a bit of the result, since a maximum does not care how often or in which
 order it sees a value:
 
 - channels lie side by side in memory, so that one instruction compares 8 or 16 of them;
@@ -8,7 +8,8 @@ order it sees a value:
   floor(i * L / n) = floor((i * k) * L / (n * k)), where bin i * k of n * k begins, ends alike, and the bins between
   leave no gap;
 - a bin of many cells is covered by a few overlapping squares of 2, 4, 8, ... cells, whose maxima are taken from the
-  map once for all windows.
+  map once for all windows;
+- the vectors, which take more memory than the caches hold, are written past them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numba import njit, prange
 
 from spp_det.pooling.transpose import transpose_into
+from spp_det.pooling.vectors import finish_streams, max_of_four, raise_to, stream
 
 _PAD = 16  # floats after a row of the scratch: rows a multiple of 4 KiB apart would fight for the same cache lines
 
@@ -44,73 +46,74 @@ def grow_squares(squares, num):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _pool_bin(squares, y0, y1, x0, x1, target):  # type: ignore[no-untyped-def]
-    """The maximum of cells y0 .. y1 - 1, x0 .. x1 - 1 by the largest squares that fit into them; float32 [C]."""
-    num, _, _, channels = squares.shape
+def _pool_bin(bins, bin_at, flat, shape, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """bins[bin_at:] = the maximum of cells y0 .. y1 - 1, x0 .. x1 - 1 by the largest squares that fit into them."""
+    num, height, width, channels = shape
     side, t = 1, 0
     while t + 1 < num and 2 * side <= min(y1 - y0, x1 - x0):
         side, t = 2 * side, t + 1
-    table = squares[t]
     last_y, last_x = y1 - side, x1 - side
+    top, bottom = (t * height + y0) * width, (t * height + last_y) * width
     # Four corners at once: most bins need no more.
-    a, b, c, d = table[y0, x0], table[y0, last_x], table[last_y, x0], table[last_y, last_x]
-    for k in range(channels):
-        top = a[k] if a[k] > b[k] else b[k]
-        bottom = c[k] if c[k] > d[k] else d[k]
-        target[k] = top if top > bottom else bottom
+    a, b = (top + x0) * channels, (top + last_x) * channels
+    c, d = (bottom + x0) * channels, (bottom + last_x) * channels
+    max_of_four(bins, bin_at, flat, a, b, c, d, channels)
     if y1 - y0 <= 2 * side and x1 - x0 <= 2 * side:
         return
     for row in range(y0, y1, side):
-        y = min(row, last_y)
+        first = (t * height + min(row, last_y)) * width
         for column in range(x0, x1, side):
-            cell = table[y, min(column, last_x)]
-            for k in range(channels):
-                target[k] = cell[k] if cell[k] > target[k] else target[k]
+            raise_to(bins, bin_at, flat, (first + min(column, last_x)) * channels, channels)
 
 
 @njit(cache=True, nogil=True)
-def _reduce_level(bins, fine, fine_start, coarse, coarse_start, channels):  # type: ignore[no-untyped-def]
+def _reduce_level(bins, step, fine, fine_start, coarse, coarse_start, channels):  # type: ignore[no-untyped-def]
     """Bins of a level of `coarse` x `coarse` from those of a level of `fine` x `fine`; coarse divides fine."""
-    step = fine // coarse
+    side = fine // coarse
     for i in range(coarse):
         for j in range(coarse):
-            first = fine_start + i * step * fine + j * step
-            target = bins[coarse_start + i * coarse + j]
-            source = bins[first]
-            for k in range(channels):
-                target[k] = source[k]
-            for y in range(step):
-                for x in range(step):
-                    source = bins[first + y * fine + x]
-                    for k in range(channels):
-                        target[k] = source[k] if source[k] > target[k] else target[k]
+            target = (coarse_start + i * coarse + j) * step
+            first = (fine_start + i * side * fine + j * side) * step
+            a, b = first, first + (side - 1) * step
+            c = first + (side - 1) * fine * step
+            max_of_four(bins, target, bins, a, b, c, c + (side - 1) * step, channels)
+            if side > 2:
+                for y in range(side):
+                    for x in range(side):
+                        raise_to(bins, target, bins, first + (y * fine + x) * step, channels)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def pool_kernel(squares, windows, plan, rows, out, workers):  # type: ignore[no-untyped-def]
+def pool_kernel(squares, windows, plan, rows, out, channels, workers):  # type: ignore[no-untyped-def]
     """Pool windows int64 [R, 4] of the map, squares[0], into the rows `rows` int64 [R] of `out` float32 [*, C * bins].
 
-    `plan` int64 [L, 4]: per level in the order of the work n, its first bin, and n and first bin of the level that
-    it is taken from (0, 0: the map). `workers`: into how many shares the windows are dealt, one by one.
+    `squares` float32 [T, h, w, >= C], its last dimension a multiple of WIDTH. `plan` int64 [L, 4]: per level in the
+    order of the work n, its first bin, and n and first bin of the level that it is taken from (0, 0: the map).
+    `channels`: C. `workers`: into how many shares the windows are dealt, one by one.
     """
-    channels = squares.shape[3]
+    shape = squares.shape
+    flat, flat_out = squares.reshape(-1), out.reshape(-1)
     num_bins = 0
     for p in range(len(plan)):
         num_bins += plan[p, 0] * plan[p, 0]
+    step = shape[3] + _PAD
     for worker in prange(workers):
-        bins = np.empty((num_bins, channels + _PAD), np.float32)
+        bins = np.empty((num_bins, step), np.float32)
+        flat_bins = bins.reshape(-1)
+        vector = np.empty(num_bins * channels, np.float32)
         for r in range(worker, len(windows), workers):
             left, top = windows[r, 0], windows[r, 1]
             width, height = windows[r, 2] - left + 1, windows[r, 3] - top + 1
-            vector = out[rows[r]]
             for p in range(len(plan)):
                 n, start = plan[p, 0], plan[p, 1]
                 if plan[p, 2] > 0:
-                    _reduce_level(bins, plan[p, 2], plan[p, 3], n, start, channels)
+                    _reduce_level(flat_bins, step, plan[p, 2], plan[p, 3], n, start, shape[3])
                 else:
                     for i in range(n):
                         y0, y1 = top + i * height // n, top + ((i + 1) * height + n - 1) // n
                         for j in range(n):
                             x0, x1 = left + j * width // n, left + ((j + 1) * width + n - 1) // n
-                            _pool_bin(squares, y0, y1, x0, x1, bins[start + i * n + j])
+                            _pool_bin(flat_bins, (start + i * n + j) * step, flat, shape, y0, y1, x0, x1)
                 transpose_into(vector, start * channels, bins, start, n * n, channels)
+            stream(flat_out, rows[r] * len(vector), vector, len(vector))
+        finish_streams()

@@ -13,6 +13,7 @@ import torch
 
 from spp_det.pooling.kernel import grow_squares, pool_kernel
 from spp_det.pooling.pyramid import PAPER_LEVELS, check_levels, vector_length
+from spp_det.pooling.vectors import WIDTH
 
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.int64]
@@ -77,7 +78,8 @@ def pool_windows(
     places = np.arange(len(boxes)) if rows is None else _check_rows(_to_numpy(rows), len(boxes), len(target))
     if len(boxes):
         plan = _plan(levels)
-        pool_kernel(_squares(cells, boxes, plan), boxes, plan, places, target, numba.get_num_threads())
+        squares = _squares(cells, boxes, plan)
+        pool_kernel(squares, boxes, plan, places, target, cells.shape[2], numba.get_num_threads())
     return out
 
 
@@ -135,16 +137,18 @@ def _plan(levels: tuple[int, ...]) -> Cells:
 
 
 def _squares(cells: npt.NDArray[Any], windows: Cells, plan: Cells) -> Floats:
-    """`squares` of `pool_kernel`: the map alone, float32 [1, h, w, C], or larger squares too where they save work."""
+    """`squares` of `pool_kernel`: the map alone, float32 [1, h, w, >= C], or more squares where they save work."""
     sides = np.minimum(windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]) + 1
     areas = (windows[:, 2] - windows[:, 0] + 1) * (windows[:, 3] - windows[:, 1] + 1)
     height, width, channels = cells.shape
     coarsest = plan[plan[:, 2] == 0, 0].min()  # of the levels that are taken from the map
     largest_bin = -(-int(sides.max()) // int(coarsest)) + 1
     num = largest_bin.bit_length() if areas.sum() > 4 * height * width else 1
-    if num == 1:
+    padded = -(-channels // WIDTH) * WIDTH
+    if num == 1 and channels == padded:
         return np.ascontiguousarray(cells, np.float32)[None]
-    squares = np.empty((num, height, width, channels), np.float32)
-    squares[0] = cells
+    squares = np.empty((num, height, width, padded), np.float32)
+    squares[0, :, :, :channels] = cells
+    squares[0, :, :, channels:] = 0
     grow_squares(squares, num)
     return squares
