@@ -1,11 +1,14 @@
 # make demo   train, test and run a detector on a small generated data set (installs everything first)
 # make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
+# make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -20,15 +23,28 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+peers: $(PEERS_READY)
+
 clean:
 	rm -rf runs/shapes data/shapes
 
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "spp_det needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+
 # The stamp is written last: an installation that was stopped is done again.
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "spp_det needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(CHECK_PYTHON)
 	@echo "Installing into $(VENV): PyTorch and the rest, several GB, some minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
+
+# opencv-contrib-python and opencv-python are both the module cv2, so they cannot share an environment.
+$(PEERS_READY):
+	@$(CHECK_PYTHON)
+	@echo "Installing into $(PEERS): OpenCV with its contrib modules, 0.3 GB, a minute the first time."
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS)/bin/python -m pip install --quiet 'opencv-contrib-python>=4.9' 'numpy>=1.26'
+	@touch $(PEERS_READY)

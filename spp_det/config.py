@@ -18,6 +18,7 @@ from spp_det.errors import ConfigError
 
 Rule = Literal["paper", "released"]
 Layer = Literal["pool5", "fc6", "fc7"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,10 +42,10 @@ class ProposalsConfig(_Table, frozen=True):
     """Where windows come from: a key of PROPOSALS, or `package.module:Name`."""
 
     method: str = "selective_search"
-    mode: Literal["fast", "quality"] = "fast"
+    mode: Literal["fast", "released", "quality"] = "fast"
     min_side: int = 20  # px
     max_windows: int | None = None
-    file: str | None = None  # for method = "file": .npz or the R-CNN release's .mat
+    file: str | None = None  # "file": .npz or the R-CNN release's .mat; "edge_boxes": the edge detector's model
 
 
 class TrunkConfig(_Table, frozen=True):
@@ -145,6 +146,7 @@ class Config(_Table, frozen=True, kw_only=True):
 
     data: DataConfig
     seed: int = 0
+    precision: Precision = "auto"  # of fc6 and fc7 in training, of all layers in testing; see networks/precision.py
     proposals: ProposalsConfig = ProposalsConfig()
     trunk: TrunkConfig = TrunkConfig()
     maps: MapsConfig = MapsConfig()

@@ -49,6 +49,8 @@ def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod
         return part(settings.file)
     if settings.method == "selective_search":
         return part(settings.mode, config.seed, settings.min_side, settings.max_windows, threads)
+    if settings.method == "edge_boxes":
+        return part(settings.file, settings.max_windows, settings.min_side)
     return _call(part, "proposals")
 
 

@@ -2,17 +2,22 @@
 """Speed of parts and of the whole, beside what they are measured against.
 
 python tools/benchmark.py pooling [--windows 2000] [--json FILE]
+python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against opencv [--plot FILE] [--json FILE]
+python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
 from spp_det.files import write_json
 from spp_det.tooling import console, progress, run_tool
+
+PEERS = Path(__file__).resolve().parent.parent / ".venv-peers"  # what `make peers` makes
 
 
 def main(argv: list[str] | None) -> int:
@@ -25,18 +30,43 @@ def main(argv: list[str] | None) -> int:
     pooling.add_argument("--repeats", type=int, default=15, help="the median of so many (15)")
     pooling.set_defaults(measure=measure_pooling)
 
+    proposals = parts.add_parser("proposals", help="selective search beside OpenCV's: time, windows, recall")
+    proposals.add_argument("--split", default="test", help="a split of VOC2007 (test)")
+    proposals.add_argument("--images", type=int, default=100, help="so many of its images, evenly spread (100)")
+    proposals.add_argument("--against", choices=("opencv",), default="opencv", help="whom to measure against (opencv)")
+    proposals.add_argument("--plot", type=Path, help="draw recall against windows, all modes, into this file")
+    proposals.set_defaults(measure=measure_proposals)
+
+    scaling = parts.add_parser("proposals-scaling", help="selective search on images of up to 4000 x 3000 pixels")
+    scaling.add_argument("--repeats", type=int, default=3, help="the median of so many images of each size (3)")
+    scaling.add_argument("--plot", type=Path, help="draw seconds against pixels into this file")
+    scaling.set_defaults(measure=measure_scaling)
+
     detect = parts.add_parser("detect", help="SPP-net beside R-CNN, stage by stage, same trunk, windows and threads")
     detect.add_argument("--data", required=True, help="a VOCdevkit folder")
     detect.add_argument("--trunk", default="alexnet", help="a trunk of the package (alexnet)")
     detect.add_argument("--weights", default="random", help="its weights; the time does not depend on them (random)")
     detect.add_argument("--scales", type=int, nargs="+", default=[688], help="short sides of the image, px (688)")
     detect.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
+    detect.add_argument("--rank", type=int, nargs=2, default=[256, 128], help="of fc6 and fc7, compressed (256 128)")
+    detect.add_argument("--keep", type=float, default=0.2, help="windows that the first look keeps (0.2)")
+    detect.add_argument("--run", type=Path, help="a trained run, in place of untrained layers")
+    detect.add_argument("--compressed", type=Path, help="the run that tools/compress.py made of --run")
+    detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     detect.set_defaults(measure=measure_detect)
 
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
+    for part in (proposals, scaling):
+        part.add_argument("--data", required=True, help="a VOCdevkit folder")
+        part.add_argument(
+            "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
+        )
+    for part in (pooling, proposals, scaling, detect):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
+    if args.part == "detect" and (args.run is None) != (args.compressed is None):
+        parser.error("--run and --compressed go together")
 
     result = args.measure(args)
     if args.json:
@@ -54,21 +84,81 @@ def measure_pooling(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the tables of `proposals`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation.peers import OpenCVPeer
+    from spp_det.evaluation.proposal_speed import compare_proposals, coverage_table, recall_curves, speed_table
+    from spp_det.evaluation.recall_curve import plot_recall
+    from spp_det.parallel import available_cores
+
+    dataset = VOCDataset(args.data, split=args.split)
+    ids = spread(dataset.ids, args.images)
+    with OpenCVPeer(PEERS) as peer:
+        with progress("selective search") as show:
+            comparison = compare_proposals(dataset, ids, peer, args.mode, available_cores(), show)
+        console.print(speed_table(comparison.figures))
+        console.print(coverage_table(comparison.figures))
+        if not args.plot:
+            return comparison.figures
+        with progress("the other modes") as show:
+            curves = recall_curves(dataset, comparison, peer, available_cores(), show)
+    objects = comparison.figures["quality"]["spp_det"]["objects"]
+    plot_recall(curves, f"{len(ids)} images of VOC2007 {args.split}, {objects} objects", args.plot)
+    return comparison.figures | {"curves": curves}
+
+
+def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `proposals-scaling`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation import proposal_scaling
+
+    dataset = VOCDataset(args.data, split="test")
+    images = [dataset.image(image_id) for image_id in spread(dataset.ids, max(proposal_scaling.FACTORS) ** 2)]
+    with progress("selective search") as show:
+        result = proposal_scaling.measure_scaling(images, args.mode, repeats=args.repeats, progress=show)
+    console.print(proposal_scaling.scaling_table(result))
+    if args.plot:
+        proposal_scaling.plot_scaling(result, args.plot)
+    return result
+
+
 def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `detect`."""
     from spp_det.datasets import VOCDataset
-    from spp_det.evaluation import timing_table
-    from spp_det.evaluation.detect_speed import time_untrained
+    from spp_det.evaluation import detect_speed as speed
+    from spp_det.evaluation.timing import thread_limit
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
-    chosen = dataset.ids[:: max(1, len(dataset) // args.images)][: args.images]
-    images = [(image_id, dataset.image(image_id)) for image_id in chosen]
-    with progress("timing") as show:
-        result = time_untrained(images, args.trunk, args.weights, args.scales, args.windows, progress=show)
-    console.print(timing_table(result))
-    console.print(f"{args.trunk}, scales {args.scales}: SPP-net is {result['speedup']:.1f}x faster without proposals")
-    return result
+    images = [(image_id, dataset.image(image_id)) for image_id in spread(dataset.ids, args.images)]
+    setup: dict[str, Any] = {}
+    if args.run:
+        detectors = speed.trained_detectors(args.run, args.compressed)
+        setup |= {"run": str(args.run), "compressed": str(args.compressed)}
+    else:
+        untrained = speed.Untrained(args.trunk, args.weights, tuple(args.scales), tuple(args.rank), args.keep)
+        detectors = untrained.detectors()
+        setup |= {"trunk": args.trunk, "scales": args.scales, "ranks": args.rank, "keep": args.keep}
+    clock = time.process_time if args.shared else time.perf_counter
+    with progress("timing") as show, thread_limit(1 if args.shared else None):
+        result = speed.compare(images, detectors, args.windows, show, clock)
+    if args.run:
+        speed.with_maps(result, args.run, args.compressed)
+    console.print(speed.comparison_table(result))
+    chosen = result["rcnn"]
+    console.print(
+        f"SPP-net ({result['best']}) is {result['speedup']:.1f}x faster than R-CNN ({chosen['precision']}, "
+        f"{chosen['memory_format']}, batches of {chosen['batch_size']}) without proposals, "
+        f"{result['speedup_with_proposals']:.1f}x with them",
+        soft_wrap=True,
+    )
+    return setup | result
+
+
+def spread(ids: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """So many of the ids, from all over."""
+    return ids[:: max(1, len(ids) // count)][:count]
 
 
 def prepare() -> None:
@@ -76,7 +166,7 @@ def prepare() -> None:
     import torch
 
     from spp_det.memory import keep_memory
-    from spp_det.pipeline.parallel import available_cores
+    from spp_det.parallel import available_cores
 
     torch.set_num_threads(available_cores())
     keep_memory()

@@ -1,10 +1,11 @@
-"""A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors` and
-`detector.json`, which is written last. The trunk's weights are not in it: the configuration says where they come from,
-and their digest is checked.
+"""A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors`, for a
+compressed one `first_look.safetensors`, and `detector.json`, which is written last. The trunk's weights are not in it:
+the configuration says where they come from, and their digest is checked.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,13 +16,16 @@ import torch
 
 from spp_det.config import Config, config_to_toml, load_config
 from spp_det.detection.detector import Detector
+from spp_det.detection.first_look import FirstLook
 from spp_det.errors import DataError, WeightsError
 from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
-from spp_det.networks import FcHead, Trunk
+from spp_det.networks import FcHead, LowRankLinear, Trunk, compute_dtype
 from spp_det.parts import make_head, make_proposals, make_regions, make_trunk
+from spp_det.regions import SPPRegions
 from spp_det.training import BoxRegressor, LinearSVMs
 
 FORMAT = 1
+FIRST_LOOK = "first_look.safetensors"
 
 
 def save_detector(
@@ -32,8 +36,13 @@ def save_detector(
     head: FcHead,
     svms: LinearSVMs,
     regressor: BoxRegressor | None,
+    regression_layer: str | None = None,
+    first_look: FirstLook | None = None,
 ) -> None:
-    """Write the parts of a detector into a folder; what `load_detector` needs to make it again."""
+    """Write the parts of a detector into a folder; what `load_detector` needs to make it again.
+
+    regression_layer: what the regressor reads, where it is not the configuration's `regress.layer`.
+    """
     folder = Path(folder)
     (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
     write_whole(folder / "config.toml", config_to_toml(config).encode())
@@ -42,13 +51,21 @@ def save_detector(
     if regressor is not None:
         write_arrays(folder / "regressor.safetensors", regressor.state())
     facts = {"format": FORMAT, "class_names": list(class_names), "trunk": trunk.digest(), "regressor": bool(regressor)}
+    if regression_layer is not None:
+        facts["regression_layer"] = regression_layer
+    if first_look is not None:
+        write_arrays(folder / FIRST_LOOK, first_look.state())
+        facts["first_look"] = hashlib.sha256((folder / FIRST_LOOK).read_bytes()).hexdigest()
     write_json(folder / "detector.json", facts)
 
 
-def load_detector(path: str | PathLike[str], overrides: Sequence[str] = (), **replaced: Any) -> Detector:
+def load_detector(
+    path: str | PathLike[str], overrides: Sequence[str] = (), precision: str = "float32", **replaced: Any
+) -> Detector:
     """The detector in a run's folder.
 
-    overrides, replaced: changes of its configuration, as in `load_config`. Raises DataError where the folder holds no
+    overrides, replaced: changes of its configuration, as in `load_config`. precision: of the networks, see
+    networks/precision.py. Raises DataError where the folder holds no
     trained run, WeightsError where a file does not fit or the trunk's weights are others than those trained with.
     """
     folder = Path(path)
@@ -67,9 +84,14 @@ def load_detector(path: str | PathLike[str], overrides: Sequence[str] = (), **re
     regressor = None
     if facts["regressor"] and config.regress.enabled:
         regressor = BoxRegressor.from_state(read_arrays(folder / "regressor.safetensors"))
-    regions = make_regions(config, trunk, head)
+    dtype = compute_dtype(precision)
+    regions = make_regions(config, trunk.to(dtype), head.to(dtype))
     proposals = make_proposals(config)
-    return Detector(proposals, regions, svms, regressor, names, config.svm.layer, config.regress.layer, config.detect)
+    located = facts.get("regression_layer", config.regress.layer)
+    look = None
+    if "first_look" in facts and isinstance(regions, SPPRegions):
+        look = FirstLook.from_state(read_arrays(folder / FIRST_LOOK))
+    return Detector(proposals, regions, svms, regressor, names, config.svm.layer, located, config.detect, look)
 
 
 def head_arrays(head: FcHead) -> dict[str, np.ndarray]:
@@ -78,11 +100,18 @@ def head_arrays(head: FcHead) -> dict[str, np.ndarray]:
 
 
 def load_head(head: FcHead, path: Path) -> None:
-    """Fill a head from a file. Raises WeightsError that names the file and the first tensor that does not fit."""
+    """Fill a head from a file; where the file has the factors of a layer, the layer becomes their product.
+
+    Raises WeightsError that names the file and the first tensor that does not fit.
+    """
     arrays = read_arrays(path)
+    for name in ("fc6", "fc7"):
+        first, fc = arrays.get(f"{name}.first.weight"), getattr(head, name)
+        if first is not None and first.ndim == 2:
+            setattr(head, name, LowRankLinear(fc.in_features, fc.out_features, len(first)))
     for name, tensor in head.state().items():
         if name not in arrays:
             raise WeightsError(f"{path}: has no {name}")
         if arrays[name].shape != tuple(tensor.shape):
             raise WeightsError(f"{path}: {name} is {list(arrays[name].shape)}, not {list(tensor.shape)}")
-    head.load_state({name: torch.from_numpy(array) for name, array in arrays.items()})
+    head.load_state({name: torch.from_numpy(array) for name, array in arrays.items()}, path)

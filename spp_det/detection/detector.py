@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.config import DetectConfig, Layer
+from spp_det.config import DetectConfig
 from spp_det.detection.candidates import Candidates, finish, select_candidates
 from spp_det.images import read_image
 from spp_det.proposals import ProposalMethod
 from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Scores, Size, check_image
+from spp_det.threads import one_blas_thread
+from spp_det.watch import Watch
 
 if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` may never need
+    from spp_det.detection.first_look import FirstLook
+    from spp_det.networks.head import Layer
     from spp_det.regions import RegionExtractor
 
 Vectors = npt.NDArray[np.float32]  # [N, D]
@@ -42,8 +47,10 @@ class Detector:
     proposals, regions, svms, regressor: the parts, by what they do (see the protocols of their rooms and
     those above); without a regressor the windows stay where they are.
     class_names: K names, in the order of the SVMs' columns.
-    layer: what the SVMs read; regression_layer: what the regressor reads; "pool5", "fc6" or "fc7".
+    layer: what the SVMs read; regression_layer: what the regressor reads; "pool5", "code6" (between the factors of a
+    compressed fc6), "fc6" or "fc7".
     settings: which scores count, and in which order suppression and regression come; see candidates.py.
+    first_look: drops windows before the fully connected layers see them; None for none.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Detector:
         layer: Layer = "fc7",
         regression_layer: Layer = "pool5",
         settings: DetectConfig | None = None,
+        first_look: FirstLook | None = None,
     ) -> None:
         self.proposals = proposals
         self.regions = regions
@@ -65,13 +73,40 @@ class Detector:
         self.layer = layer
         self.regression_layer = regression_layer
         self.settings = settings or DetectConfig()
+        self.first_look = first_look
 
     @classmethod
-    def load(cls, path: str | PathLike[str], **options: Any) -> Detector:
-        """The detector that a run left in a folder; raises SppDetError where it is missing or incomplete."""
+    def load(cls, path: str | PathLike[str], precision: str = "auto", **options: Any) -> Detector:
+        """The detector that a run left in a folder; raises SppDetError where it is missing or incomplete.
+
+        precision: "float32", "bfloat16", or "auto", which is bfloat16 where the processor multiplies it faster. The
+        networks compute in it, the SVMs and what follows in float32.
+        """
         from spp_det.detection.bundle import load_detector  # bundle.py knows every part, this file none of them
 
-        return load_detector(path, **options)
+        return load_detector(path, precision=precision, **options)
+
+    def compress(
+        self,
+        rank: int | Sequence[int] | None = None,
+        energy: float | None = None,
+        images: Iterable[str | PathLike[str] | Image] = (),
+        keep: float = 0.2,
+    ) -> Detector:
+        """A new detector with thin fully connected layers, smaller and faster, beside this one, which stays.
+
+        rank: of fc6 and fc7, or (of fc6, of fc7); or energy: the share in (0, 1] to keep; what it means is said in
+        networks/compression.py. images: files or arrays that the layers are compressed for, some hundreds, such as
+        those it was trained with; without any the matrices alone decide, which loses far more. keep: the share of an
+        image's windows that a first look lets through to the layers, with images only; 1 for all.
+        Raises ConfigError for a rank, an energy or a share that is out of range.
+        """
+        from spp_det.detection.compression import Compression, compress_detector, draw_windows
+
+        settings, chosen = Compression(rank, energy, keep), list(images)
+        settings.check(self)
+        windows = draw_windows(self, (_read(image)[0] for image in chosen)) if chosen else None
+        return compress_detector(self, settings, windows)
 
     def detect(
         self,
@@ -94,40 +129,60 @@ class Detector:
         detections = finish(candidates, candidates.regressed, size, self.class_names, self.settings)
         return detections if min_score is None else detections.above(min_score)
 
-    def candidates(self, image: Image, proposals: Proposals) -> Candidates:
+    def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
         """The step before `finish`: scored windows, and where the regressor moves them (`regressed`, if there is one).
 
-        image: uint8 [H, W, 3]; proposals: its windows, possibly none.
+        image: uint8 [H, W, 3]; proposals: its windows, possibly none. watch: counts the seconds of each stage, as
+        "maps_s", "pooling_s", "first_look_s", "fc_s" and "rest_s".
         """
         image = check_image(image)
         if not len(proposals):
             return Candidates.empty()
-        boxes = proposals.boxes
-        features = self.regions.image_features(image)
-        first, place = self.regions.distinct(features, boxes)
-        pooled = self.regions.window_features(features, boxes[first], "pool5")
-        scores = self.svms.decision_function(self.at_layer(self.layer, pooled))
-        return self.judge(boxes, pooled, place, scores, (image.shape[0], image.shape[1]))
+        with one_blas_thread():
+            return self._candidates(image, proposals.boxes, watch or Watch())
 
-    def judge(self, boxes: Boxes, pooled: Vectors, place: Labels, scores: Scores, size: Size) -> Candidates:
+    def _candidates(self, image: Image, boxes: Boxes, watch: Watch) -> Candidates:
+        rows = np.arange(len(boxes))
+        with watch.stage("maps_s"):
+            features = self.regions.image_features(image)
+        with watch.stage("pooling_s"):
+            first, place = self.regions.distinct(features, boxes)
+        if self.first_look is not None:
+            with watch.stage("first_look_s"):
+                rows, first, place = self._look_first(features, boxes, first, place)
+        pooled = self.regions.pooled(features, boxes[first], watch)
+        with watch.stage("fc_s"):
+            vectors, located = self.regions.head.numpy_layers(pooled, (self.layer, self.regression_layer))
+        with watch.stage("rest_s"):
+            scores = self.svms.decision_function(vectors)
+            return self._judge(boxes, rows, place, scores, located, (image.shape[0], image.shape[1]))
+
+    def _look_first(self, features: Any, boxes: Boxes, first: Labels, place: Labels) -> tuple[Labels, Labels, Labels]:
+        """What stays after the first look: the rows of boxes, the first of each set of cells, and its place there."""
+        assert self.first_look is not None
+        stays = self.first_look.keeps(self.regions, features, boxes[first])
+        rows = np.flatnonzero(stays[place])
+        return rows, first[stays], (np.cumsum(stays) - 1)[place[rows]]
+
+    def _judge(
+        self, boxes: Boxes, rows: Labels, place: Labels, scores: Scores, located: Vectors, size: Size
+    ) -> Candidates:
         """What comes after the scores: suppression and regression.
 
-        boxes: float32 [N, 4]; pooled: the distinct vectors at "pool5", float32 [M, D]; place: int64 [N], the row there
-        of each box; scores: of the distinct vectors, float32 [M, K]; size: the image's.
+        boxes: float32 [N, 4]; rows: int64 [n], those that were scored; place: int64 [n], the vector of each; scores:
+        of the vectors, float32 [M, K]; located: the vectors at the regressor's layer, [M, D]; size: the image's.
         """
-        candidates = select_candidates(boxes, scores[place], self.settings)
-        if self.regressor is None:
-            return candidates
-        regressed = candidates.boxes.copy()
-        for label in np.unique(candidates.labels):  # by class, since all their pooled vectors at once are large
-            rows = np.flatnonzero(candidates.labels == label)
-            of_class = self.at_layer(self.regression_layer, pooled[place[candidates.windows[rows]]])
-            regressed[rows] = self.regressor.apply(of_class, candidates.boxes[rows], candidates.labels[rows], size)
-        return candidates.with_regressed(regressed)
-
-    def at_layer(self, layer: Layer, pooled: Vectors) -> Vectors:
-        """Pooled vectors float32 [N, D] on to "pool5" (as they are), "fc6" or "fc7"."""
-        return pooled if layer == "pool5" else self.regions.head.numpy(pooled, layer)
+        candidates = select_candidates(boxes[rows], scores[place], self.settings)
+        if self.regressor is not None:
+            regressed = candidates.boxes.copy()
+            for label in np.unique(candidates.labels):  # by class, since all their pooled vectors at once are large
+                of_class = np.flatnonzero(candidates.labels == label)
+                vectors = located[place[candidates.windows[of_class]]]
+                regressed[of_class] = self.regressor.apply(
+                    vectors, candidates.boxes[of_class], candidates.labels[of_class], size
+                )
+            candidates = candidates.with_regressed(regressed)
+        return replace(candidates, windows=rows[candidates.windows])
 
 
 def _read(image: str | PathLike[str] | Image) -> tuple[Image, str]:

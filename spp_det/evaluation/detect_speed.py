@@ -1,60 +1,247 @@
-"""SPP-net beside R-CNN with any trunk, without a training: what a stage takes does not depend on what was learnt."""
+"""SPP-net beside R-CNN, both at their best: dense and compressed layers, float32 and bfloat16, in one run.
+
+R-CNN is given the precision, the memory format and the batch in which its crops pass the trunk fastest, found out
+first; its fully connected layers are the dense ones in that precision. What a stage takes hardly depends on what was
+learnt, so that untrained layers will do; a trained run gives real ones, and its mAP where test_net.py took it.
+"""
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from rich.table import Table
 
 from spp_det.config import Config, DataConfig, FinetuneConfig, MapsConfig, RegionsConfig, TrunkConfig
 from spp_det.datasets import VOC_CLASSES
 from spp_det.detection import Detector
-from spp_det.evaluation.timing import time_detectors
+from spp_det.detection.bundle import load_detector
+from spp_det.detection.first_look import FirstLook
+from spp_det.evaluation.floors import floors, measure_peaks
+from spp_det.evaluation.timing import TITLES, Seconds, fill_windows, time_sides, without_proposals
+from spp_det.files import read_json
+from spp_det.networks import FcHead, LowRankLinear
 from spp_det.parts import make_head, make_proposals, make_regions, make_trunk
-from spp_det.structures import Image
+from spp_det.regions import RCNNRegions, SPPRegions
+from spp_det.structures import Boxes, Image
 from spp_det.training import BoxRegressor, LinearSVMs
+from spp_det.watch import Clock
 
 HIDDEN = {"efficientnet_lite0": (1024, 1024)}  # as in configs/; 4096, 4096 for the others
 LEVELS = {"vgg16": (1, 2, 3, 7)}
 UNTRAINED_SCORE = -1.0  # above detect.min_score: suppression and regression have all they can have
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMATS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
+BATCHES = (16, 32, 64, 128)
+TRIED_WINDOWS = 128
+REPEATS = 5  # of a side that takes a fraction of a second, against one of R-CNN's
 
 
-def time_untrained(
-    images: Sequence[tuple[str, Image]],
-    trunk: str = "alexnet",
-    weights: str = "random",
-    scales: Sequence[int] = (688,),
-    num_windows: int = 2000,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """`time_detectors` for both region extractors over one trunk, float32, 20 classes, weights drawn from the seed.
+@dataclass(frozen=True)
+class Untrained:
+    """Detectors whose layers are drawn from a seed.
 
-    images: (image id, uint8 [H, W, 3]) of each. Every SVM gives nearly every window the same middling score, so that
-    suppression and box regression, on both sides, have more to do than in a trained detector.
+    trunk, weights: as in the configuration; scales: short sides, px; ranks: of fc6 and fc7 when compressed; keep: the
+    share of the windows that the first look lets through.
     """
-    spp, rcnn = (_detector(trunk, weights, tuple(scales), kind, seed) for kind in ("spp", "rcnn"))
-    result = time_detectors(images, spp, rcnn, num_windows, progress=progress)
-    return result | {"trunk": trunk, "scales": list(scales)}
+
+    trunk: str = "alexnet"
+    weights: str = "random"
+    scales: tuple[int, ...] = (688,)
+    ranks: tuple[int, int] = (256, 128)
+    keep: float = 0.2
+    seed: int = 0
+
+    def config(self, kind: str) -> Config:
+        """The configuration with region extractors of a kind, "spp" or "rcnn"."""
+        return Config(
+            data=DataConfig(root=""),
+            trunk=TrunkConfig(self.trunk, self.weights),
+            maps=MapsConfig(self.scales, levels=LEVELS.get(self.trunk, (1, 2, 3, 6))),
+            regions=RegionsConfig(kind),
+            finetune=FinetuneConfig(hidden=HIDDEN.get(self.trunk, (4096, 4096))),
+        )
+
+    def detectors(self) -> tuple[Detector, Detector, Detector]:
+        """Dense, compressed and R-CNN's, float32, over one trunk.
+
+        Every SVM gives nearly every window the same middling score, so that suppression and box regression, on both
+        sides, have more to do than in a trained detector.
+        """
+        config = self.config("spp")
+        trunk, rng = make_trunk(config), np.random.default_rng(self.seed)
+        head = make_head(config, trunk, len(VOC_CLASSES)).eval()
+        svms = LinearSVMs()
+        svms.coef_ = _draw(rng, len(VOC_CLASSES), head.dim("fc7"))
+        svms.intercept_ = np.full(len(VOC_CLASSES), UNTRAINED_SCORE, np.float32)
+        svms.scale_ = 1.0
+        names, proposals = VOC_CLASSES, make_proposals(config)
+        pooled, thin = _regressor(rng, head.dim("pool5")), _thin(head, self.ranks)
+        spp, rcnn = (make_regions(self.config(kind), trunk, head) for kind in ("spp", "rcnn"))
+        dense = Detector(proposals, spp, svms, pooled, names)
+        look = FirstLook(keep=self.keep)
+        look.coef_, look.intercept_ = _draw(rng, len(names), trunk.out_channels * 5), np.zeros(len(names), np.float32)
+        of_codes, small = _regressor(rng, self.ranks[0]), make_regions(config, trunk, thin)
+        compressed = Detector(proposals, small, svms, of_codes, names, regression_layer="code6", first_look=look)
+        return dense, compressed, Detector(proposals, rcnn, svms, pooled, names)
 
 
-def _detector(trunk: str, weights: str, scales: tuple[int, ...], kind: str, seed: int) -> Detector:
-    config = Config(
-        data=DataConfig(root=""),
-        trunk=TrunkConfig(trunk, weights),
-        maps=MapsConfig(scales, levels=LEVELS.get(trunk, (1, 2, 3, 6))),
-        regions=RegionsConfig(kind),
-        finetune=FinetuneConfig(hidden=HIDDEN.get(trunk, (4096, 4096))),
-    )
-    network = make_trunk(config)
-    head = make_head(config, network, len(VOC_CLASSES)).eval()
-    rng = np.random.default_rng(seed)
-    svms = LinearSVMs()
-    svms.coef_ = rng.normal(0, 1e-6, (len(VOC_CLASSES), head.dim("fc7"))).astype(np.float32)
-    svms.intercept_ = np.full(len(VOC_CLASSES), UNTRAINED_SCORE, np.float32)
-    svms.scale_ = 1.0
+def _draw(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.normal(0, 1e-6, shape).astype(np.float32)
+
+
+def _regressor(rng: np.random.Generator, dim: int) -> BoxRegressor:
     regressor = BoxRegressor()
-    shape = (len(VOC_CLASSES), head.dim("pool5") + 1, 4)
-    regressor.weights_, regressor.scale_ = rng.normal(0, 1e-6, shape).astype(np.float32), 1.0
-    return Detector(make_proposals(config), make_regions(config, network, head), svms, regressor, VOC_CLASSES)
+    regressor.weights_, regressor.scale_ = _draw(rng, len(VOC_CLASSES), dim + 1, 4), 1.0
+    return regressor
+
+
+def _thin(head: FcHead, ranks: tuple[int, int]) -> FcHead:
+    """The head with factors of some ranks, of no use but to be timed."""
+    thin = copy.deepcopy(head)
+    for name, rank in zip(("fc6", "fc7"), ranks, strict=True):
+        fc = getattr(head, name)
+        low = LowRankLinear(fc.in_features, fc.out_features, rank)
+        for weight in low.parameters():
+            torch.nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(0))
+        setattr(thin, name, low)
+    return thin
+
+
+def trained_detectors(run: Path, compressed: Path) -> tuple[Detector, Detector, Detector]:
+    """Those of two trained runs, dense and compressed, and the dense one with R-CNN's crops; float32."""
+    return load_detector(run), load_detector(compressed), load_detector(run, ["regions.kind=rcnn"])
+
+
+def compare(
+    images: Sequence[tuple[str, Image]],
+    detectors: tuple[Detector, Detector, Detector],
+    num_windows: int = 2000,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """The seconds of every side, stage by stage; images: (image id, uint8 [H, W, 3]) of each.
+
+    detectors: dense, compressed, R-CNN's, in float32. Returns
+      {"speedup", "speedup_with_proposals": of the fastest row; "best": its name;
+       "rows": {name: {stage: seconds, .., "total_s", "without_proposals_s", "speedup", "speedup_with_proposals"}},
+       "rcnn": {stage: seconds, .., "precision", "memory_format", "batch_size", "tried": {setting: seconds}},
+       "peaks": see floors.py, "windows", "images", "threads", "processor"}
+    Each row has its "floors" too, {stage: seconds}, for the first image. A speed-up is R-CNN's seconds over the row's,
+    without proposals but where it says so; proposals are ours for both. clock: `time.process_time`, with one thread,
+    gives figures on a machine that others use too.
+    """
+    dense, compressed, rcnn = detectors
+    image_id, image = images[0]
+    boxes = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], TRIED_WINDOWS)
+    rcnn, chosen = tune_rcnn(rcnn, image, boxes, clock)
+    sides = {
+        f"{kind}, {name}": in_precision(detector, dtype)
+        for kind, detector in (("dense", dense), ("compressed", compressed))
+        for name, dtype in DTYPES.items()
+    }
+    repeats = dict.fromkeys(sides, REPEATS) | {"rcnn": 1}
+    seconds = time_sides(images, sides | {"rcnn": rcnn}, num_windows, repeats, progress, clock)
+    theirs = seconds.pop("rcnn")
+    rows: dict[str, dict[str, Any]] = {name: _row(of_row, theirs) for name, of_row in seconds.items()}
+    peaks = measure_peaks(clock=clock)
+    windows = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], num_windows)
+    for name, row in rows.items():
+        row["floors"] = floors(sides[name], image, windows, peaks)
+    best = max(rows, key=lambda name: rows[name]["speedup"])
+    return {
+        "speedup": rows[best]["speedup"],
+        "speedup_with_proposals": rows[best]["speedup_with_proposals"],
+        "best": best,
+        "rows": rows,
+        "rcnn": {**theirs, "without_proposals_s": without_proposals(theirs), **chosen},
+        "peaks": peaks,
+        "windows": num_windows,
+        "images": len(images),
+        "threads": torch.get_num_threads(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name", "unknown"),
+    }
+
+
+def _row(ours: Seconds, theirs: Seconds) -> dict[str, Any]:
+    return {
+        **ours,
+        "without_proposals_s": without_proposals(ours),
+        "speedup": without_proposals(theirs) / without_proposals(ours),
+        "speedup_with_proposals": theirs["total_s"] / ours["total_s"],
+    }
+
+
+def in_precision(detector: Detector, dtype: torch.dtype) -> Detector:
+    """The same detector over copies of its networks in a precision."""
+    changed = copy.copy(detector)
+    regions = copy.copy(detector.regions)
+    assert isinstance(regions, SPPRegions | RCNNRegions)
+    regions.trunk = copy.deepcopy(regions.trunk).to(dtype)
+    regions.head = copy.deepcopy(regions.head).to(dtype)
+    changed.regions = regions
+    return changed
+
+
+def tune_rcnn(
+    rcnn: Detector, image: Image, boxes: Boxes, clock: Clock = time.perf_counter
+) -> tuple[Detector, dict[str, Any]]:
+    """R-CNN in the precision, memory format and batch that take the least time for some windows of an image."""
+    tried: dict[str, float] = {}
+    fastest: tuple[float, Detector, dict[str, Any]] | None = None
+    for name, dtype in DTYPES.items():
+        detector = in_precision(rcnn, dtype)
+        regions = detector.regions
+        assert isinstance(regions, RCNNRegions)
+        for title, memory_format in FORMATS.items():
+            regions.trunk.to(memory_format=memory_format)
+            regions.trunk.memory_format = memory_format
+            for batch in BATCHES:
+                regions.batch_size = batch
+                seconds = min(_seconds(regions, image, boxes, clock) for _ in range(2))
+                tried[f"{name}, {title}, {batch}"] = seconds
+                if fastest is None or seconds < fastest[0]:
+                    chosen = {"precision": name, "memory_format": title, "batch_size": batch}
+                    fastest = seconds, in_precision(detector, dtype), chosen
+    assert fastest is not None
+    return fastest[1], {**fastest[2], "tried": tried}
+
+
+def _seconds(regions: RCNNRegions, image: Image, boxes: Boxes, clock: Clock) -> float:
+    start = clock()
+    regions.pooled(image, boxes)
+    return clock() - start
+
+
+def with_maps(result: dict[str, Any], run: Path, compressed: Path) -> dict[str, Any]:
+    """The result with the mAP that test_net.py found for the two runs, in their metrics.json, as "map" of the rows."""
+    for kind, folder in (("dense", run), ("compressed", compressed)):
+        if (folder / "metrics.json").is_file():
+            metrics = read_json(folder / "metrics.json")
+            result["rows"][f"{kind}, float32"]["map"] = metrics["voc07"]["map"]
+    return result
+
+
+def comparison_table(result: dict[str, Any]) -> Table:
+    """The result of `compare` as a table to print: a column for each side."""
+    title = f"seconds an image, median of {result['images']}; {result['windows']} windows, {result['threads']} threads"
+    table = Table(title=title)
+    table.add_column("stage")
+    sides = {**result["rows"], f"R-CNN, {result['rcnn']['precision']}": result["rcnn"]}
+    for name in sides:
+        table.add_column(name.replace(", ", "\n"), justify="right")
+    lines = {**TITLES, "without_proposals_s": "without proposals"}
+    for key in [key for key in lines if key not in ("proposals_s", "total_s")] + ["proposals_s", "total_s"]:
+        table.add_row(lines[key], *(f"{side[key]:.4f}" if key in side else "" for side in sides.values()))
+    table.add_section()
+    for key, heading in (("speedup", "R-CNN / SPP-net"), ("speedup_with_proposals", "with proposals")):
+        table.add_row(heading, *(f"{side[key]:.1f}x" if key in side else "" for side in sides.values()))
+    if any("map" in side for side in sides.values()):
+        table.add_row("mAP", *(f"{100 * side['map']:.1f}" if "map" in side else "" for side in sides.values()))
+    return table

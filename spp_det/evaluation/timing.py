@@ -5,6 +5,7 @@ layers behind it, so that what differs is where the vectors come from. A side's 
 
 proposals   the windows; the same for both, timed once
 maps        the trunk's passes, R-CNN: cutting and warping the crops too
+first_look  a coarse vector for each window, which drops most of them; only where the detector has it
 pooling     a vector for each window; SPP-net: one for all windows of the same cells
 fc          fc6, fc7
 rest        SVM scores, suppression, box regression
@@ -14,9 +15,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -27,14 +27,16 @@ from rich.table import Table
 
 from spp_det.boxes import clip
 from spp_det.detection.candidates import finish
-from spp_det.detection.detector import Detector, Vectors
+from spp_det.detection.detector import Detector
 from spp_det.regions import RCNNRegions, SPPRegions
-from spp_det.structures import Boxes, Image, Labels, Size
+from spp_det.structures import Boxes, Image, Proposals, Size
+from spp_det.watch import Clock, Watch
 
 Seconds = dict[str, float]  # by stage
-STAGES = ("proposals_s", "maps_s", "pooling_s", "fc_s", "rest_s")
+STAGES = ("proposals_s", "maps_s", "first_look_s", "pooling_s", "fc_s", "rest_s")
 TITLES = {
     "maps_s": "maps or crops",
+    "first_look_s": "first look",
     "pooling_s": "pooling",
     "fc_s": "fc6, fc7",
     "rest_s": "the rest",
@@ -42,20 +44,6 @@ TITLES = {
     "total_s": "total",
 }
 WARM_UP_WINDOWS = 64
-
-
-class Watch:
-    """Adds up the seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: Seconds = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time of the block towards a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def time_detectors(
@@ -80,32 +68,52 @@ def time_detectors(
     there is no image, window or repeat to time, a detector has the wrong regions, or there are more threads than
     cores.
     """
-    if not images or repeats < 1 or num_windows < 1:
-        raise ValueError("timing needs an image, a window and a run at least")
-    sides = {"spp": _Side(spp, SPPRegions, _spp_vectors), "rcnn": _Side(rcnn, RCNNRegions, _rcnn_vectors)}
-    runs: dict[str, list[Seconds]] = {name: [] for name in sides}
+    _check_regions(spp, SPPRegions)
+    _check_regions(rcnn, RCNNRegions)
     with thread_limit(threads) as used_threads:
-        _warm_up(images[0], sides.values())
-        for number, (image_id, image) in enumerate(images):
-            watch = Watch()
-            with watch.stage("proposals_s"):
-                proposals = spp.proposals.propose(image, image_id)
-            boxes = fill_windows(proposals.boxes, image.shape[:2], num_windows)
-            for repeat in range(repeats):
-                for name in ("spp", "rcnn") if (number + repeat) % 2 == 0 else ("rcnn", "spp"):
-                    runs[name].append(watch.seconds | sides[name].run(image, boxes))
-            if progress:
-                progress(number + 1, len(images))
-    spp_s, rcnn_s = _summary(runs["spp"]), _summary(runs["rcnn"])
+        sides = time_sides(images, {"spp": spp, "rcnn": rcnn}, num_windows, {"spp": repeats, "rcnn": repeats}, progress)
+    spp_s, rcnn_s = sides["spp"], sides["rcnn"]
     return {
         "spp": spp_s,
         "rcnn": rcnn_s,
-        "speedup": _without_proposals(rcnn_s) / _without_proposals(spp_s),
+        "speedup": without_proposals(rcnn_s) / without_proposals(spp_s),
         "speedup_with_proposals": rcnn_s["total_s"] / spp_s["total_s"],
         "windows": num_windows,
         "images": len(images),
         "threads": used_threads,
     }
+
+
+def time_sides(
+    images: Sequence[tuple[str, Image]],
+    sides: Mapping[str, Detector],
+    num_windows: int,
+    repeats: Mapping[str, int],
+    progress: Callable[[int, int], None] | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Seconds]:
+    """The seconds of each stage of several detectors by name, medians over images and repeats; see `time_detectors`.
+
+    The windows come from the first detector's proposals. The sides take turns, and the order turns with each image.
+    repeats: runs of each side over each image. Each of the stages has its own median, total_s is their sum.
+    """
+    if not images or min(repeats.values()) < 1 or num_windows < 1:
+        raise ValueError("timing needs an image, a window and a run at least")
+    names = list(sides)
+    runs: dict[str, list[Seconds]] = {name: [] for name in names}
+    _warm_up(images[0], sides.values())
+    for number, (image_id, image) in enumerate(images):
+        watch = Watch(clock)
+        with watch.stage("proposals_s"):
+            proposals = sides[names[0]].proposals.propose(image, image_id)
+        boxes = fill_windows(proposals.boxes, image.shape[:2], num_windows)
+        for repeat in range(max(repeats.values())):
+            for name in names if (number + repeat) % 2 == 0 else reversed(names):
+                if repeat < repeats[name]:
+                    runs[name].append(watch.seconds | time_stages(sides[name], image, boxes, clock))
+        if progress:
+            progress(number + 1, len(images))
+    return {name: summary(of_side) for name, of_side in runs.items()}
 
 
 def timing_table(result: dict[str, Any]) -> Table:
@@ -116,8 +124,8 @@ def timing_table(result: dict[str, Any]) -> Table:
     table.add_column("stage")
     for heading in ("SPP-net", "R-CNN", "R-CNN / SPP-net"):
         table.add_column(heading, justify="right")
-    rows = [(title, spp[stage], rcnn[stage]) for stage, title in TITLES.items()]
-    rows.insert(4, ("without proposals", _without_proposals(spp), _without_proposals(rcnn)))
+    rows = [(title, spp.get(stage, 0.0), rcnn.get(stage, 0.0)) for stage, title in TITLES.items()]
+    rows.insert(5, ("without proposals", without_proposals(spp), without_proposals(rcnn)))
     for title, ours, theirs in rows:
         table.add_row(title, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}x" if ours else "")
     return table
@@ -161,63 +169,35 @@ def _set_threads(for_numba: int, for_torch: int, for_opencv: int) -> None:
     cv2.setNumThreads(for_opencv)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A detector, the regions that it must have, and how its pooled vectors come about, stage by stage:
-    the distinct ones, and the row of each box among them."""
-
-    detector: Detector
-    kind: type
-    pooled: Callable[[Any, Image, Boxes, Watch], tuple[Vectors, Labels]]
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.detector.regions, self.kind):
-            raise ValueError(f"{type(self.detector.regions).__name__} stand where {self.kind.__name__} belong")
-
-    def run(self, image: Image, boxes: Boxes) -> Seconds:
-        """The seconds of each stage for one image, but for the proposals."""
-        watch, detector = Watch(), self.detector
+def time_stages(detector: Detector, image: Image, boxes: Boxes, clock: Clock = time.perf_counter) -> Seconds:
+    """The seconds of each stage of one image but for its proposals, boxes float32 [N, 4]."""
+    watch = Watch(clock)
+    candidates = detector.candidates(image, Proposals(boxes), watch)
+    with watch.stage("rest_s"):
         size = image.shape[0], image.shape[1]
-        pooled, place = self.pooled(detector.regions, image, boxes, watch)
-        with watch.stage("fc_s"):
-            vectors = detector.at_layer(detector.layer, pooled)
-        with watch.stage("rest_s"):
-            candidates = detector.judge(boxes, pooled, place, detector.svms.decision_function(vectors), size)
-            finish(candidates, candidates.regressed, size, detector.class_names, detector.settings)
-        return watch.seconds
+        finish(candidates, candidates.regressed, size, detector.class_names, detector.settings)
+    return watch.seconds
 
 
-def _spp_vectors(regions: SPPRegions, image: Image, boxes: Boxes, watch: Watch) -> tuple[Vectors, Labels]:
-    with watch.stage("maps_s"):
-        maps = regions.image_features(image)
-    with watch.stage("pooling_s"):
-        first, place = regions.distinct(maps, boxes)
-        return regions.pool(maps, boxes[first]), place
+def _check_regions(detector: Detector, kind: type) -> None:
+    if not isinstance(detector.regions, kind):
+        raise ValueError(f"{type(detector.regions).__name__} stand where {kind.__name__} belong")
 
 
-def _rcnn_vectors(regions: RCNNRegions, image: Image, boxes: Boxes, watch: Watch) -> tuple[Vectors, Labels]:
-    vectors = np.empty((len(boxes), regions.dim("pool5")), np.float32)
-    for start in range(0, len(boxes), regions.batch_size):
-        block = slice(start, start + regions.batch_size)
-        with watch.stage("maps_s"):
-            maps = regions.maps(regions.crops(image, boxes[block]))
-        with watch.stage("pooling_s"):
-            vectors[block] = regions.pool(maps)
-    return vectors, np.arange(len(boxes))
-
-
-def _warm_up(first: tuple[str, Image], sides: Iterable[_Side]) -> None:
+def _warm_up(first: tuple[str, Image], detectors: Iterable[Detector]) -> None:
     """Compile kernels and fill caches, with few windows."""
     image_id, image = first
-    for side in sides:
-        proposals = side.detector.proposals.propose(image, image_id)
-        side.run(image, fill_windows(proposals.boxes, image.shape[:2], WARM_UP_WINDOWS))
+    for detector in detectors:
+        proposals = detector.proposals.propose(image, image_id)
+        time_stages(detector, image, fill_windows(proposals.boxes, image.shape[:2], WARM_UP_WINDOWS))
 
 
-def _summary(runs: list[Seconds]) -> Seconds:
-    medians = {stage: statistics.median(run[stage] for run in runs) for stage in STAGES}
+def summary(runs: Sequence[Seconds]) -> Seconds:
+    """The median of each stage over runs that have the same stages, and their sum as "total_s"."""
+    medians = {stage: statistics.median(run[stage] for run in runs) for stage in STAGES if stage in runs[0]}
     return medians | {"total_s": sum(medians.values())}
 
 
-def _without_proposals(seconds: Seconds) -> float:
+def without_proposals(seconds: Seconds) -> float:
+    """What is left of the total without the proposals."""
     return seconds["total_s"] - seconds["proposals_s"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from spp_det.errors import WeightsError
 from spp_det.networks.inputs import INPUTS, choose_input
+from spp_det.networks.normalisation import AcrossChannels
 from spp_det.networks.pretrained import pretrained_fc, randomise
 from spp_det.networks.trunk import Trunk
 from spp_det.networks.weights import fill, read_tensors
@@ -31,7 +32,7 @@ def caffe_alexnet(weights: str = "default", input: str = "default") -> Trunk:
     else:
         tensors = read_tensors(weights)
         fill(body, {name: value for name, value in tensors.items() if not name.startswith("fc")}, weights)
-        fc = pretrained_fc(tensors, "fc6", "fc7", 256, 6, weights)
+        fc = pretrained_fc(tensors, "fc6", "fc7", 256, [(6,)], weights)
     return Trunk(
         body,
         name="caffe_alexnet",
@@ -49,11 +50,11 @@ def _layers() -> nn.Sequential:
         OrderedDict(
             conv1=nn.Conv2d(3, 96, 11, stride=4),
             relu1=nn.ReLU(),
-            norm1=nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+            norm1=AcrossChannels(5, alpha=1e-4),
             pool1=nn.MaxPool2d(3, stride=2, ceil_mode=True),
             conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
             relu2=nn.ReLU(),
-            norm2=nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+            norm2=AcrossChannels(5, alpha=1e-4),
             pool2=nn.MaxPool2d(3, stride=2, ceil_mode=True),
             conv3=nn.Conv2d(256, 384, 3, padding=1),
             relu3=nn.ReLU(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from os import PathLike
 from typing import Literal
 
@@ -15,8 +16,26 @@ from spp_det.errors import ConfigError
 from spp_det.networks.trunk import PretrainedFc
 from spp_det.networks.weights import fill
 
-Layer = Literal["pool5", "fc6", "fc7", "logits"]
-LAYERS: tuple[Layer, ...] = ("pool5", "fc6", "fc7", "logits")
+Layer = Literal["pool5", "code6", "fc6", "fc7", "logits"]
+LAYERS: tuple[Layer, ...] = ("pool5", "code6", "fc6", "fc7", "logits")
+
+
+class LowRankLinear(nn.Module):
+    """y = second(first(x)), with fewer numbers between the two than on either side: `rank`, the code of x.
+
+    first: in_features to rank, without a bias; second: rank to out_features. In place of in * out products there are
+    rank * (in + out) (Girshick, Fast R-CNN, section 3.1). compression.py says where the two come from.
+    """
+
+    def __init__(self, in_features: int, out_features: int, rank: int) -> None:
+        super().__init__()
+        self.first = nn.utils.skip_init(nn.Linear, in_features, rank, bias=False)
+        self.second = nn.utils.skip_init(nn.Linear, rank, out_features)
+        self.in_features, self.out_features, self.rank = in_features, out_features, rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [R, in_features] -> [R, out_features]."""
+        return self.second(self.first(x))
 
 
 class FcHead(nn.Module):
@@ -29,7 +48,13 @@ class FcHead(nn.Module):
 
     in_features: length of the pooled vector; hidden: widths of fc6 and fc7; num_classes: K, without background;
     dropout: probability in [0, 1); seed: of the initial weights, torch's own generator stays as it was.
+
+    fc6 and fc7 may become `LowRankLinear`s (see compression.py); "code6" is then what lies between the factors of fc6.
+    `to(torch.bfloat16)` makes the layers compute in that precision; `numpy` takes and gives float32 all the same.
     """
+
+    fc6: nn.Linear | LowRankLinear
+    fc7: nn.Linear | LowRankLinear
 
     def __init__(
         self,
@@ -41,15 +66,15 @@ class FcHead(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.fc6 = nn.utils.skip_init(nn.Linear, in_features, hidden[0])
-        self.fc7 = nn.utils.skip_init(nn.Linear, hidden[0], hidden[1])
-        self.fc8 = nn.utils.skip_init(nn.Linear, hidden[1], num_classes + 1)
+        widths = (in_features, *hidden, num_classes + 1)
+        fcs = [nn.utils.skip_init(nn.Linear, n, m) for n, m in pairwise(widths)]
         generator = torch.Generator().manual_seed(seed)
-        for fc in (self.fc6, self.fc7):
+        for fc in fcs[:2]:
             nn.init.kaiming_normal_(fc.weight, nonlinearity="relu", generator=generator)
-        nn.init.normal_(self.fc8.weight, std=0.01, generator=generator)
-        for fc in (self.fc6, self.fc7, self.fc8):
+        nn.init.normal_(fcs[2].weight, std=0.01, generator=generator)
+        for fc in fcs:
             nn.init.zeros_(fc.bias)
+        self.fc6, self.fc7, self.fc8 = fcs
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits float32 [R, num_classes + 1] of vectors [R, in_features]; drops units while in training mode."""
@@ -60,64 +85,91 @@ class FcHead(nn.Module):
     def layer(self, x: Tensor, name: str) -> Tensor:
         """The values of one layer, float32 [R, dim(name)], never with dropout; "pool5" is x itself.
 
-        name: one of LAYERS. Raises ValueError for another, and for vectors of another length than in_features.
+        name: one of LAYERS. Raises ValueError for another, for "code6" where fc6 has no factors, and for vectors of
+        another length than in_features.
         """
+        return self.layers(x, (name,))[0]
+
+    def layers(self, x: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """The values of several layers by one pass that goes no deeper than it must; see `layer`."""
         if x.ndim != 2 or x.shape[1] != self.fc6.in_features:
             raise ValueError(f"the head takes vectors [R, {self.fc6.in_features}], not {list(x.shape)}")
-        depth = _depth(name)
-        if depth >= 1:
-            x = torch.relu(self.fc6(x))
-        if depth >= 2:
-            x = torch.relu(self.fc7(x))
-        return self.fc8(x) if depth == 3 else x
+        deepest = max(self._depth(name) for name in names)
+        values = {"pool5": x}
+        if deepest >= 1 and isinstance(self.fc6, LowRankLinear):
+            values["code6"] = self.fc6.first(x)
+        if deepest >= 2:
+            fc6 = self.fc6.second(values["code6"]) if isinstance(self.fc6, LowRankLinear) else self.fc6(x)
+            values["fc6"] = torch.relu_(fc6)
+        if deepest >= 3:
+            values["fc7"] = torch.relu_(self.fc7(values["fc6"]))
+        if deepest >= 4:
+            values["logits"] = self.fc8(values["fc7"])
+        return [values[name] for name in names]
 
     def dim(self, name: str) -> int:
-        """The length of a layer's vector. Raises ValueError for a name that is not in LAYERS."""
-        widths = (self.fc6.in_features, self.fc6.out_features, self.fc7.out_features, self.fc8.out_features)
-        return widths[_depth(name)]
+        """The length of a layer's vector. Raises ValueError for a name that is no layer of this head."""
+        code = self.fc6.rank if isinstance(self.fc6, LowRankLinear) else 0
+        widths = (self.fc6.in_features, code, self.fc6.out_features, self.fc7.out_features, self.fc8.out_features)
+        return widths[self._depth(name)]
 
-    @torch.inference_mode()
     def numpy(self, x: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
         """`layer` from arrays to arrays: float32 [R, in_features] -> float32 [R, dim(name)], wherever the head lies."""
+        return self.numpy_layers(x, (name,))[0]
+
+    @torch.inference_mode()
+    def numpy_layers(self, x: npt.NDArray[np.float32], names: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """`layers` from an array to arrays; "pool5" is x itself."""
         vectors = torch.from_numpy(np.require(x, np.float32, ["C", "W"]))
-        return self.layer(vectors.to(self.fc6.weight.device), name).cpu().numpy()
+        weight = self.fc8.weight
+        found = self.layers(vectors.to(weight.device, weight.dtype), names)
+        pairs = zip(names, found, strict=True)
+        return [x if name == "pool5" else values.to("cpu", torch.float32).numpy() for name, values in pairs]
 
     def state(self) -> dict[str, Tensor]:
-        """The weights by name, copied, as safetensors stores them."""
-        return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+        """The weights by name, float32 copies, as safetensors stores them."""
+        return {name: value.detach().to("cpu", torch.float32, copy=True) for name, value in self.state_dict().items()}
 
     def load_state(self, state: Mapping[str, Tensor], source: str | PathLike[str] = "the head's state") -> None:
         """Put `state()` back. Raises WeightsError, naming `source`, where a tensor is absent or of another shape."""
         fill(self, state, source)
 
-
-def _depth(name: str) -> int:
-    if name not in LAYERS:
-        raise ValueError(f"a layer is one of {', '.join(LAYERS)}, not {name!r}")
-    return LAYERS.index(name)
+    def _depth(self, name: str) -> int:
+        layers = LAYERS if isinstance(self.fc6, LowRankLinear) else [name for name in LAYERS if name != "code6"]
+        if name not in layers:
+            raise ValueError(f"a layer is one of {', '.join(layers)}, not {name!r}")
+        return LAYERS.index(name)
 
 
 @torch.no_grad()
 def fill_from_pretrained(head: FcHead, fc: PretrainedFc, channels: int, levels: Sequence[int]) -> None:
-    """Start fc6 and fc7 from a classifier that saw a map of side x side cells.
+    """Start fc6 and fc7 from a classifier that saw a map pooled to the bins of its own levels.
 
-    A pooled vector is level-major, then channel, then bin row-major, so the classifier's fc6 becomes the columns of
-    the level of `side` x `side` bins as it is; the columns of the other levels start at zero, fc7 is copied.
+    A pooled vector is level-major, then channel, then bin row-major, so the columns of each of the classifier's levels
+    become those of the same level as they are; the columns of other levels start at zero, fc7 is copied.
 
-    channels: of the map; levels: the pyramid's, in the order of the vector. Raises ConfigError where the pyramid has
-    no such level or the widths differ.
+    channels: of the map; levels: the pyramid's, in the order of the vector. Raises ConfigError where the pyramid lacks
+    a level or the widths differ.
     """
-    if fc.side not in levels:
-        raise ConfigError(
-            f"the pretrained fc6 sees {fc.side} x {fc.side} bins: the pyramid's levels {list(levels)} lack {fc.side}"
-        )
+    for n in fc.levels:
+        if n not in levels:
+            raise ConfigError(f"the pretrained fc6 sees {n} x {n} bins: the pyramid's levels {list(levels)} lack {n}")
     expected = (channels * sum(n * n for n in levels), fc.fc6_weight.shape[0], fc.fc7_weight.shape[0])
     found = (head.dim("pool5"), head.dim("fc6"), head.dim("fc7"))
-    if found != expected or fc.fc6_weight.shape[1] != channels * fc.side**2:
+    theirs, ours = _columns(channels, fc.levels), _columns(channels, levels)
+    if found != expected or fc.fc6_weight.shape[1] != theirs[fc.levels[-1]].stop:
         raise ConfigError(f"a head of the widths {list(found)} cannot start from pretrained layers of {list(expected)}")
-    start = channels * sum(n * n for n in levels[: levels.index(fc.side)])
+    assert isinstance(head.fc6, nn.Linear)
+    assert isinstance(head.fc7, nn.Linear)
     head.fc6.weight.zero_()
-    head.fc6.weight[:, start : start + fc.fc6_weight.shape[1]] = fc.fc6_weight
+    for n in fc.levels:
+        head.fc6.weight[:, ours[n]] = fc.fc6_weight[:, theirs[n]]
     head.fc6.bias.copy_(fc.fc6_bias)
     head.fc7.weight.copy_(fc.fc7_weight)
     head.fc7.bias.copy_(fc.fc7_bias)
+
+
+def _columns(channels: int, levels: Sequence[int]) -> dict[int, slice]:
+    """Where the numbers of each level stand in a pooled vector."""
+    ends = list(accumulate((channels * n * n for n in levels), initial=0))
+    return {n: slice(*ends[index : index + 2]) for index, n in enumerate(levels)}

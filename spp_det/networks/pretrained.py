@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 from torch import nn
@@ -12,11 +13,17 @@ from spp_det.networks.weights import Tensors, seeded, take
 
 
 def pretrained_fc(
-    tensors: Tensors, fc6: str, fc7: str, channels: int, side: int, source: str | PathLike[str]
+    tensors: Tensors,
+    fc6: str,
+    fc7: str,
+    channels: int,
+    pyramids: Sequence[tuple[int, ...]],
+    source: str | PathLike[str],
 ) -> PretrainedFc | None:
     """The layers `fc6` and `fc7` of a file, or None where it has neither.
 
-    channels, side: the map that fc6 sees. Raises WeightsError where one lacks or their shapes do not fit.
+    channels: of the map; pyramids: the levels that fc6 may see it by, told apart by the number of its columns.
+    Raises WeightsError where one lacks or their shapes do not fit.
     """
     if not any(name.startswith((f"{fc6}.", f"{fc7}.")) for name in tensors):
         return None
@@ -24,12 +31,15 @@ def pretrained_fc(
         if name not in tensors or tensors[name].ndim != 2:
             raise WeightsError(f"{source}: has no matrix {name}, though it has fully connected layers")
     width6, width7 = len(tensors[f"{fc6}.weight"]), len(tensors[f"{fc7}.weight"])
+    lengths = {channels * sum(n * n for n in levels): levels for levels in pyramids}
+    columns = tensors[f"{fc6}.weight"].shape[1]
+    length = columns if columns in lengths else next(iter(lengths))
     return PretrainedFc(
-        fc6_weight=take(tensors, f"{fc6}.weight", (width6, channels * side**2), source),
+        fc6_weight=take(tensors, f"{fc6}.weight", (width6, length), source),
         fc6_bias=take(tensors, f"{fc6}.bias", (width6,), source),
         fc7_weight=take(tensors, f"{fc7}.weight", (width7, width6), source),
         fc7_bias=take(tensors, f"{fc7}.bias", (width7,), source),
-        side=side,
+        levels=lengths[length],
     )
 
 

@@ -69,4 +69,4 @@ def _build(
         return randomise(body), None
     source, tensors = (url, download(url)) if weights == "default" else (weights, read_tensors(weights))
     fill(body, {name: value for name, value in tensors.items() if not name.startswith("classifier.")}, source)
-    return body, pretrained_fc(tensors, *fc, channels, side, source)
+    return body, pretrained_fc(tensors, *fc, channels, [(side,)], source)

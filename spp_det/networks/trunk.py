@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Self
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -29,26 +33,31 @@ class Preprocessing:
 
     def __call__(self, image: Image) -> Tensor:
         """The input of one image: uint8 [H, W, 3] RGB -> float32 [3, H, W], dense in memory as [H, W, 3]."""
-        pixels = torch.from_numpy(image.copy()).to(torch.float32)
-        if self.channel_order == "bgr":
-            pixels = pixels.flip(2)
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return pixels.mul_(self.maximum / 255).sub_(mean).div_(std).permute(2, 0, 1)
+        ordered = image if self.channel_order == "rgb" else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        return torch.from_numpy(cv2.LUT(ordered, _table(self))).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=16)
+def _table(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """What each of the 256 values becomes in each channel: float32 [1, 256, 3]. One look-up for three passes."""
+    mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+    values = torch.arange(256, dtype=torch.float32)[None, :, None].mul(preprocessing.maximum / 255)
+    return values.sub(mean).div(std).numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class PretrainedFc:
-    """The first two fully connected layers of a pretrained classifier, which saw a map of `side` x `side` cells.
+    """The first two fully connected layers of a pretrained classifier, which saw a map pooled to n x n bins a level.
 
-    fc6_weight: float32 [D6, C * side * side], its columns channel-major, then row-major; fc6_bias: [D6];
-    fc7_weight: [D7, D6]; fc7_bias: [D7].
+    fc6_weight: float32 [D6, C * bins], its columns level-major, then channel, then bin row-major; fc6_bias: [D6];
+    fc7_weight: [D7, D6]; fc7_bias: [D7]; levels: of its pyramid, in order, (6,) of one that saw 6 x 6 cells.
     """
 
     fc6_weight: Tensor
     fc6_bias: Tensor
     fc7_weight: Tensor
     fc7_bias: Tensor
-    side: int
+    levels: tuple[int, ...]
 
     def tensors(self) -> dict[str, Tensor]:
         """The four tensors by name."""
@@ -67,6 +76,9 @@ class Trunk(nn.Module):
     preprocessing; strided layers with TensorFlow's SAME padding need it for their offset not to depend on the size;
     min_side: a shorter side is padded to this, the least that gives a cell;
     pretrained_fc: the classifier's fc6 and fc7, where the weights have them.
+
+    `to(torch.bfloat16)` makes the layers compute in that precision; what goes in and comes out stays float32.
+    memory_format: how the layers' values lie in memory, channels last unless it is set.
     """
 
     def __init__(
@@ -84,6 +96,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.body = pointwise_by_onednn(body).to(memory_format=torch.channels_last)
+        self.memory_format = torch.channels_last
         self.name = name
         self.out_channels = out_channels
         self.stride = stride
@@ -115,11 +128,18 @@ class Trunk(nn.Module):
         image = check_image(image)
         height, width = self.padded_size((image.shape[0], image.shape[1]))
         pad = (0, width - image.shape[1], 0, height - image.shape[0])
-        return nn.functional.pad(self.preprocessing(image), pad)
+        pixels = self.preprocessing(image)
+        return nn.functional.pad(pixels, pad) if any(pad) else pixels
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [B, 3, H', W'] -> float32 [B, out_channels, h, w], channels last in memory."""
-        return self.body(x.contiguous(memory_format=torch.channels_last)).contiguous(memory_format=torch.channels_last)
+        features = self.body(x.to(self.dtype, memory_format=self.memory_format))
+        return features.to(torch.float32, memory_format=torch.channels_last)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the layers compute in."""
+        return next((weight.dtype for weight in self.parameters()), torch.float32)
 
     def map_size(self, size: Size) -> Size:
         """The cells (h, w) of the map of an image of `size`, which is not padded yet."""
@@ -129,7 +149,10 @@ class Trunk(nn.Module):
         return self._map_sizes[padded]
 
     def digest(self) -> str:
-        """SHA-256 over the name, the stated data, and the names, shapes and bytes of all weights, in hexadecimal."""
+        """SHA-256 over the name, the stated data, and the names, shapes and bytes of all weights, in hexadecimal.
+
+        Taken once: of the weights in float32, where it is asked for before `to(torch.bfloat16)`.
+        """
         if self._digest is None:
             stated = (self.name, self.out_channels, self.stride, self.offset, self.size_multiple, self.min_side)
             tensors = dict(self.body.state_dict())
@@ -150,5 +173,5 @@ def _digest(text: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
     sha = hashlib.sha256(text.encode())
     for name, tensor in tensors:
         sha.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().data)
+        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return sha.hexdigest()

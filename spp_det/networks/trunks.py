@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 from spp_det.errors import ConfigError
 from spp_det.networks.caffe_alexnet import caffe_alexnet
+from spp_det.networks.caffenet import caffenet
+from spp_det.networks.convnet5 import convnet5, convnet5_table1
 from spp_det.networks.lite0 import lite0, lite0_expansion
+from spp_det.networks.overfeat import overfeat5, overfeat5_table1, overfeat7, overfeat7_table1
 from spp_det.networks.timm_trunk import timm_trunk
 from spp_det.networks.torchvision_trunks import alexnet, vgg16
 from spp_det.networks.trunk import Trunk
+from spp_det.networks.zf5 import msra_zf, zf5, zf5_released, zf5_table1
 
 TRUNKS: dict[str, Callable[..., Trunk]] = {
     "efficientnet_lite0": lite0,
@@ -18,6 +22,17 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
     "alexnet": alexnet,
     "vgg16": vgg16,
     "caffe_alexnet": caffe_alexnet,
+    "caffenet": caffenet,
+    "zf5": zf5,
+    "zf5_table1": zf5_table1,
+    "zf5_released": zf5_released,
+    "msra_zf": msra_zf,
+    "convnet5": convnet5,
+    "convnet5_table1": convnet5_table1,
+    "overfeat5": overfeat5,
+    "overfeat5_table1": overfeat5_table1,
+    "overfeat7": overfeat7,
+    "overfeat7_table1": overfeat7_table1,
 }
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
 from spp_det.config import Config, RegressConfig
 from spp_det.detection.bundle import head_arrays, load_head
 from spp_det.files import read_arrays, write_arrays, write_json
-from spp_det.networks import FcHead
+from spp_det.networks import FcHead, compute_dtype
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.windows import TrainingWindows
 from spp_det.tooling import progress
@@ -61,6 +62,7 @@ def finetune_settings(config: Config) -> FinetuneSettings:
     table = msgspec.structs.asdict(config.finetune)
     return FinetuneSettings(
         seed=config.seed,
+        bfloat16=compute_dtype(config.precision) == torch.bfloat16,
         sampling=SamplingSettings(**_named(table, SamplingSettings)),
         **_named(table, FinetuneSettings),
     )

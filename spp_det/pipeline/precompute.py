@@ -15,15 +15,15 @@ from spp_det.errors import DataError
 from spp_det.files import read_arrays, write_arrays
 from spp_det.images import flip_image
 from spp_det.networks import Trunk
-from spp_det.parts import make_proposals
 from spp_det.parallel import available_cores, map_ordered
+from spp_det.parts import make_proposals
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.regions import ImageMaps, SPPRegions
 from spp_det.structures import Proposals
 from spp_det.tooling import track
 
-PROPOSALS_VERSION = 1
+PROPOSALS_VERSION = 2
 MAPS_VERSION = 1
 SUFFIX = ".safetensors"
 

@@ -19,8 +19,9 @@ from spp_det.errors import ConfigError, DataError
 from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.images import read_image
-from spp_det.parts import make_dataset
+from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
+from spp_det.parts import make_dataset
 from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
@@ -48,8 +49,8 @@ def evaluate_run(
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
-    detector = load_detector(run, overrides, **replaced)
     config = load_config(run / "config.toml", overrides, **replaced)
+    detector = load_detector(run, overrides, config.precision, **replaced)
     folder = Store(store or read_json(run / "run.json")["store"])
     images = open_split(folder, make_dataset(config, split or config.data.test), skip_bad)
     if tuple(images.dataset.class_names) != detector.class_names:
@@ -63,7 +64,7 @@ def evaluate_run(
     windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
     metrics["recall"] = proposal_recall(targets, windows, detector.class_names)
     if timing_images:
-        metrics["timing"] = _time(run, overrides, replaced, images, timing_images, timing_windows)
+        metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
@@ -80,6 +81,7 @@ def _detect(
     settings = {
         name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
     }
+    settings["precision"] = str(compute_dtype(config.precision))
     inputs = {"proposals": proposals.key, "images": images.images_key, "detector": _digest(run)}
     stage = store.stage("detect", DETECT_VERSION, settings, inputs)
     if not stage.done:
@@ -130,10 +132,18 @@ def _evaluate(
 
 
 def _time(
-    run: Path, overrides: Sequence[str], replaced: Mapping[str, Any], images: Split, count: int, windows: int
+    run: Path,
+    overrides: Sequence[str],
+    precision: str,
+    replaced: Mapping[str, Any],
+    images: Split,
+    count: int,
+    windows: int,
 ) -> dict[str, Any]:
     """The run's detector beside itself with R-CNN's crops in place of the pooled windows."""
-    spp, rcnn = (load_detector(run, [*overrides, f"regions.kind={kind}"], **replaced) for kind in ("spp", "rcnn"))
+    spp, rcnn = (
+        load_detector(run, [*overrides, f"regions.kind={kind}"], precision, **replaced) for kind in ("spp", "rcnn")
+    )
     chosen = images.ids[:: max(1, len(images.ids) // count)][:count]
     with progress("timing") as show:
         return time_detectors([(i, images.dataset.image(i)) for i in chosen], spp, rcnn, windows, progress=show)
@@ -184,7 +194,7 @@ def detect_files(
 ) -> None:
     """Detect in pictures, or in the first `images` of a split; draw what scores `min_score` or more, and name it."""
     torch.set_num_threads(available_cores())
-    detector = load_detector(run)
+    detector = Detector.load(run)
     if split:
         dataset = make_dataset(load_config(run / "config.toml"), split)
         pictures = [dataset.image_path(image_id) for image_id in dataset.ids[:images]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import torch
 from spp_det.config import Config, config_to_dict, load_config
 from spp_det.detection.bundle import save_detector
 from spp_det.files import write_json
-from spp_det.networks import FcHead, Trunk
+from spp_det.networks import FcHead, Trunk, compute_dtype
+from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
 from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
-from spp_det.parallel import available_cores
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
@@ -57,6 +58,7 @@ class Run:
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
+        self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
         self.stages: dict[str, Any] = {}
         say(f"{len(self.split.ids)} images, {len(self.class_names)} classes, trunk {config.trunk.name}")
@@ -96,6 +98,7 @@ class Run:
             "maps": msgspec.to_builtins(config.maps),
             "use_difficult": config.data.use_difficult,
             "seed": config.seed,
+            "precision": str(self.dtype),
         }
         inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk.digest()}
         self.basis = Basis(settings, inputs)
@@ -109,6 +112,8 @@ class Run:
             lambda s: tune_head(s, self.head, source, config),
         )
         tuned_head(tuned, self.head)
+        self.tuned = deepcopy(self.head)  # what is saved stays float32
+        self.head.to(self.dtype)
         svm = self.stage(
             "SVMs",
             basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned)),
@@ -126,7 +131,7 @@ class Run:
 
     def save(self) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
-        save_detector(self.out, self.config, self.class_names, self.trunk, self.head, self.svms, self.regressor)
+        save_detector(self.out, self.config, self.class_names, self.trunk, self.tuned, self.svms, self.regressor)
         write_json(self.out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
         say(f"trained: {self.out}")
 

@@ -1,6 +1,6 @@
 """An image -> Proposals: the windows that may hold an object.
 
-`PROPOSALS` names the methods that a config can choose: the classes `SelectiveSearch` and `BoxFile`.
+`PROPOSALS` names the methods that a config can choose: the classes `SelectiveSearch`, `BoxFile` and `EdgeBoxes`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from spp_det.proposals.edge_boxes import EdgeBoxes
 from spp_det.proposals.files import BoxFile
 from spp_det.proposals.search import SelectiveSearch, selective_search
 from spp_det.structures import Image, Proposals
@@ -21,6 +22,10 @@ class ProposalMethod(Protocol):
         ...
 
 
-PROPOSALS: dict[str, Callable[..., ProposalMethod]] = {"selective_search": SelectiveSearch, "file": BoxFile}
+PROPOSALS: dict[str, Callable[..., ProposalMethod]] = {
+    "selective_search": SelectiveSearch,
+    "file": BoxFile,
+    "edge_boxes": EdgeBoxes,
+}
 
-__all__ = ["PROPOSALS", "BoxFile", "SelectiveSearch", "selective_search"]
+__all__ = ["PROPOSALS", "BoxFile", "EdgeBoxes", "SelectiveSearch", "selective_search"]

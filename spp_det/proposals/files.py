@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io
 
 from spp_det.errors import DataError
+from spp_det.matlab import read_mat
 from spp_det.structures import Boxes, Image, Proposals, check_boxes
 
 # What zipfile, zlib and numpy raise for broken bytes; RuntimeError is zipfile's for an encrypted entry.
@@ -106,22 +106,19 @@ def _read_entry(file: zipfile.ZipFile, entry: str) -> npt.NDArray[np.generic]:
 
 
 def _read_mat(path: Path) -> Arrays:
-    try:
-        content = scipy.io.loadmat(path, variable_names=["boxes", "images"])
-    except Exception as fault:  # scipy raises whatever its parser stumbles over, from zlib.error to IndexError
-        raise DataError(path, f"is not a readable .mat ({fault})") from None
+    content = read_mat(path, ("boxes", "images"))
     if "boxes" not in content or "images" not in content:
         raise DataError(path, "lacks the cell arrays `boxes` and `images` of the R-CNN release")
-    boxes, images = content["boxes"].ravel(), content["images"].ravel()
+    boxes, images = (np.asarray(content[name]).ravel() for name in ("boxes", "images"))
     if boxes.dtype != object or images.dtype != object or len(boxes) != len(images):
         raise DataError(path, f"`boxes` and `images` are not cell arrays of one length ({len(boxes)}, {len(images)})")
-    return {_cell_text(path, cell): _from_matlab(array) for cell, array in zip(images, boxes, strict=True)}
+    return {_cell_text(path, cell): _from_matlab(np.asarray(array)) for cell, array in zip(images, boxes, strict=True)}
 
 
-def _cell_text(path: Path, cell: npt.NDArray[np.generic]) -> str:
-    if cell.size != 1 or not isinstance(cell.ravel()[0], str):
+def _cell_text(path: Path, cell: object) -> str:
+    if not isinstance(cell, str):
         raise DataError(path, "`images` holds something that is no image id")
-    return str(cell.ravel()[0])
+    return cell
 
 
 def _from_matlab(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -1,59 +1,38 @@
 """Selective search (Uijlings, van de Sande, Gevers, Smeulders: IJCV 2013).
 
-Every colour space is segmented with every k, and every segmentation is grouped with every set of similarities: one
-hierarchy each. All regions of all hierarchies are proposals. The fast mode is that of the R-CNN and SPP-net releases
-(selective_search_boxes.m): 8 hierarchies; the quality mode is the paper's 80 (its table 4).
+Every colour space is segmented in some coarsenesses, and every segmentation is grouped with every set of similarities:
+one hierarchy each. The regions of all hierarchies are the windows. `strategies` says which, for each mode.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import product
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from spp_det.errors import ConfigError
+from spp_det.parallel import available_cores
 from spp_det.proposals import grouping
 from spp_det.proposals.adjacency import adjacency, measure
-from spp_det.proposals.colour import to_planes
+from spp_det.proposals.coarsening import borders, coarsen, join_regions
+from spp_det.proposals.colour import Planes, to_planes
 from spp_det.proposals.grouping import Hierarchy, Regions, Similarity
 from spp_det.proposals.histograms import histogram_bins, region_histograms
+from spp_det.proposals.ranking import distinct, rank
 from spp_det.proposals.segmentation import Grid, segment, smooth, sort_edges
+from spp_det.proposals.strategies import MODES, Level, Strategies
 from spp_det.structures import Image, Proposals, check_image
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+Bins = npt.NDArray[np.uint8]  # of `histogram_bins`
 
 log = logging.getLogger(__name__)
 
-LARGE = 3_000_000  # pixels from which the colour spaces take turns: one holds about 30 bytes for each
-
-CTSF = Similarity(colour=True, texture=True, size=True, fill=True)
-TSF = Similarity(colour=False, texture=True, size=True, fill=True)
-FILL = Similarity(colour=False, texture=False, size=False, fill=True)
-SIZE = Similarity(colour=False, texture=False, size=True, fill=False)
-
-
-@dataclass(frozen=True)
-class Strategies:
-    """All combinations of colour spaces, k (also the least size of a segment, in pixels) and similarity sets."""
-
-    colours: tuple[str, ...]
-    ks: tuple[int, ...]
-    similarities: tuple[Similarity, ...]
-
-
-MODES = {
-    "fast": Strategies(("hsv", "lab"), (50, 100), (CTSF, TSF)),
-    "quality": Strategies(("hsv", "lab", "rgi", "h", "intensity"), (50, 100, 150, 300), (CTSF, TSF, FILL, SIZE)),
-}
+MAX_PIXELS = 1_000_000  # larger images are searched at about this size
 
 
 def selective_search(
@@ -67,24 +46,30 @@ def selective_search(
 ) -> Proposals:
     """The windows of an image that may hold an object, best first.
 
-    image: uint8 [H, W, 3], RGB. mode: "fast" (8 hierarchies, about 2,000 windows of a VOC image) or "quality" (80,
-    about 10,000). A window's rank in its hierarchy (the whole image has 1), times a random number in [0, 1) drawn with
-    `seed`, orders the windows (section 3.3 of the paper). Windows under `min_side` pixels in width or height are
-    dropped, and of equal ones all but the best; `max_windows` keeps the best so many. `threads` (every core, if None)
-    changes the time, never the result. The first call of all compiles for some seconds, and logs that.
+    image: uint8 [H, W, 3], RGB; one of more than a million pixels is searched at a million, and its windows are scaled
+    back. mode: "fast" (18 hierarchies, about 2,000 windows of a VOC image), "released" (the 8 of the R-CNN and SPP-net
+    releases, about 2,200) or "quality" (the paper's 80, about 10,000). A window's rank in its hierarchy (the whole
+    image has 1), times a random number in [0, 1) drawn with `seed`, orders the windows (section 3.3 of the paper).
+    Windows under `min_side` pixels in width or height are dropped, of equal ones all but the best, and in the fast mode
+    those whose IoU with a better one is above 0.85. `max_windows` keeps the best so many. `threads` (every core, if
+    None) changes the time, never the result. The first call of all compiles for some seconds, and logs that.
 
     Raises ValueError for an image or a setting out of its range.
     """
     image = check_image(image)
     _check_settings(mode, seed, min_side, max_windows, threads)
     _announce_compilation()
-    hierarchies = build_hierarchies(image, MODES[mode], threads or _cores())
-    boxes, priorities = _ranked(hierarchies, np.random.default_rng(seed))
-    sides = boxes[:, 2:] - boxes[:, :2]
+    bounded = _bounded(image)
+    boxes, priorities = rank(
+        build_hierarchies(bounded, MODES[mode], threads or available_cores()), np.random.default_rng(seed)
+    )
+    height, width = image.shape[:2]
+    scale = np.array([width / bounded.shape[1], height / bounded.shape[0]] * 2, np.float32)
+    sides = (boxes[:, 2:] - boxes[:, :2]) * scale[:2]
     wide = (sides >= min_side).all(axis=1)
     boxes = boxes[wide][np.argsort(priorities[wide], kind="stable")]
-    boxes = boxes[_first_of_equals(boxes, image.shape[:2])]
-    return Proposals(boxes[:max_windows].astype(np.float32))
+    boxes = boxes[distinct(boxes, MODES[mode].overlap)][:max_windows]
+    return Proposals(np.minimum(boxes * scale, np.array([width, height] * 2, np.float32)))
 
 
 class SelectiveSearch:
@@ -121,56 +106,56 @@ class SelectiveSearch:
 
 
 def build_hierarchies(image: Image, strategies: Strategies, threads: int) -> list[Hierarchy]:
-    """The hierarchy of every strategy, in the order colour, k, similarity: on `threads` threads, in any case alike."""
-    colours = strategies.colours
-    height, width = image.shape[:2]
-    batches = [colours] if height * width <= LARGE else [(colour,) for colour in colours]
-    hierarchies: list[Hierarchy] = []
-    for batch in batches:
-        spaces = _map(lambda colour: _prepare(image, colour), batch, threads)
-        groups = _map(lambda job: _group_all(*job, strategies.similarities), product(spaces, strategies.ks), threads)
-        hierarchies += [hierarchy for group in groups for hierarchy in group]
-    return hierarchies
+    """The hierarchy of every strategy, in the order colour, level, similarity; `threads` does not change them.
+
+    A job waits for the results of others that were submitted before it, and so are done or running when it starts.
+    """
+    levels = strategies.levels
+    chains = [levels] if strategies.shortcuts else [(level,) for level in levels]
+    with ThreadPoolExecutor(threads, "selective-search") as pool:
+        planes = [pool.submit(to_planes, image, colour) for colour in strategies.colours]
+        grids = [pool.submit(_grid, each, strategies.shortcuts) for each in planes]
+        bins = [pool.submit(_bins, each) for each in planes]
+        found = [pool.submit(_regions, *space, chain) for space in zip(grids, bins, strict=True) for chain in chains]
+        jobs = [(part, i) for part in found for i in range(len(chains[0]))]
+        groups = [pool.submit(_group, *job, similarity) for job in jobs for similarity in strategies.similarities]
+        return [group.result() for group in groups]
 
 
-@dataclass(frozen=True)
-class _Space:
-    """An image in one colour space: what its pixels add to histograms, and its edges in order."""
-
-    bins: npt.NDArray[np.uint8]
-    grid: Grid
+def _grid(planes: Future[Planes], prune: bool) -> Grid:
+    return sort_edges(smooth(planes.result()), prune)
 
 
-def _prepare(image: Image, colour: str) -> _Space:
-    planes = to_planes(image, colour)
-    return _Space(histogram_bins(planes), sort_edges(smooth(planes)))
+def _bins(planes: Future[Planes]) -> Bins:
+    return histogram_bins(planes.result())
 
 
-def _group_all(space: _Space, k: int, similarities: tuple[Similarity, ...]) -> list[Hierarchy]:
-    labels = segment(space.grid, k, min_size=k)
+def _regions(grid: Future[Grid], bins: Future[Bins], chain: tuple[Level, ...]) -> list[Regions]:
+    """The regions of the first level, from the pixels, and of each that continues from the one before it."""
+    segmentation = segment(grid.result(), chain[0].k, chain[0].min_size)
+    labels = segmentation.labels
     sizes, boxes = measure(labels)
-    histograms = region_histograms(space.bins, labels, sizes)
-    starts, neighbours = adjacency(labels, len(sizes))
-    regions = Regions(labels.size, sizes, boxes, histograms, starts, neighbours)
-    return [grouping.group(regions, similarity) for similarity in similarities]
+    histograms = region_histograms(bins.result(), labels, sizes)
+    found = [Regions(labels.size, sizes, boxes, histograms, *adjacency(labels, len(sizes)))]
+    edges = borders(segmentation)
+    for level in chain[1:]:
+        number, edges = coarsen(edges, found[-1].sizes, level.k, level.min_size)
+        found.append(join_regions(found[-1], number))
+    return found
 
 
-def _ranked(
-    hierarchies: list[Hierarchy], generator: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """(boxes int64 [N, 4] in the package's convention, priorities float64 [N], the best is the least)."""
-    boxes = np.concatenate([h.boxes[::-1] for h in hierarchies]).astype(np.int64)
-    boxes[:, 2:] += 1  # inclusive pixels to continuous ones
-    ranks = np.concatenate([np.arange(1, len(h.boxes) + 1) for h in hierarchies])
-    return boxes, ranks * generator.random(len(ranks))
+def _group(regions: Future[list[Regions]], index: int, similarity: Similarity) -> Hierarchy:
+    return grouping.group(regions.result()[index], similarity)
 
 
-def _first_of_equals(boxes: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """The indices of the boxes that equal none before them, rising."""
-    height, width = size
-    corner = boxes[:, :2] @ np.array([1, width + 1]) * ((width + 1) * (height + 1))
-    _, first = np.unique(corner + boxes[:, 2:] @ np.array([1, width + 1]), return_index=True)
-    return np.sort(first)
+def _bounded(image: Image) -> Image:
+    """The image, or where it has more than MAX_PIXELS a smaller one, each pixel the mean of those that it covers."""
+    height, width = image.shape[:2]
+    if height * width <= MAX_PIXELS:
+        return image
+    scale = math.sqrt(MAX_PIXELS / (height * width))
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _check_settings(mode: str, seed: int, min_side: int, max_windows: int | None, threads: int | None) -> None:
@@ -180,19 +165,6 @@ def _check_settings(mode: str, seed: int, min_side: int, max_windows: int | None
     for name, (value, bound) in least.items():
         if value is not None and value < bound:
             raise ValueError(f"{name} is {value}, but at least {bound} is needed")
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _map(function: Callable[[Job], Result], jobs: Iterable[Job], threads: int) -> list[Result]:
-    """The results in the order of the jobs."""
-    if threads == 1:
-        return [function(job) for job in jobs]
-    with ThreadPoolExecutor(threads, "selective-search") as pool:
-        return list(pool.map(function, jobs))
 
 
 def _announce_compilation() -> None:

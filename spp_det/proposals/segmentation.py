@@ -48,17 +48,40 @@ def smooth(planes: Planes) -> npt.NDArray[np.float32]:
     return np.stack([cv2.sepFilter2D(p, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes])
 
 
-def sort_edges(smoothed: npt.NDArray[np.float32]) -> Grid:
-    """The edges of smoothed planes, float32 [C, H, W] in 0 .. 255, in order."""
+def sort_edges(smoothed: npt.NDArray[np.float32], prune: bool = False) -> Grid:
+    """The edges of smoothed planes, float32 [C, H, W] in 0 .. 255, in order.
+
+    prune: leaves out every edge that is the heaviest of a triangle of neighbours, a diagonal also where it ties. More
+    than half of the edges are. When one's turn comes, the other two have joined its ends, or one of them was refused;
+    only in the latter case can it still matter, and it seldom does.
+    """
     weights = _weights(smoothed)
+    if prune:
+        weights = _pruned(weights)
     edges, starts = _counting_sort(weights)
     return Grid((smoothed.shape[1], smoothed.shape[2]), edges, starts)
 
 
-def segment(grid: Grid, k: float, min_size: int) -> npt.NDArray[np.int32]:
-    """The region of each pixel: int32 [H, W], 0 .. n - 1 in the order in which a raster scan meets them."""
+@dataclass(frozen=True)
+class Segmentation:
+    """The regions of one k, and what `coarsening` continues from.
+
+    labels: the region of each pixel, int32 [H, W], 0 .. n - 1 in the order in which a raster scan meets them.
+    inner: int32 [n], the rounded weight of the last edge that joined the region, smaller ones left out of account.
+    edges: int32 [M], as in `Grid`, in rising weight: all that join two regions, and some within one.
+    weights: uint16 [M], those of the edges.
+    """
+
+    labels: npt.NDArray[np.int32]
+    inner: npt.NDArray[np.int32]
+    edges: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.uint16]
+
+
+def segment(grid: Grid, k: float, min_size: int) -> Segmentation:
+    """The regions of the edges of an image, each of at least `min_size` pixels where the image has so many."""
     height, width = grid.size
-    return _segment(grid.edges, grid.starts, height, width, np.float32(k * SCALE), min_size)
+    return Segmentation(*_segment(grid.edges, grid.starts, height, width, np.float32(k * SCALE), min_size))
 
 
 @njit(cache=True, nogil=True)
@@ -89,25 +112,54 @@ def _weights(smoothed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _pruned(weights):  # type: ignore[no-untyped-def]
+    """The weights, those of the edges to leave out replaced by OUTSIDE.
+
+    A square of four pixels has the edges top, bottom, left, right, falling and rising, and with either diagonal two
+    triangles. One loop for each kind of edge, over the squares of a row, since that becomes SIMD.
+    """
+    _, height, width = weights.shape
+    pruned = weights.copy()
+    n = width - 1
+    for y in range(height - 1):
+        top, left, right, falling = weights[0, y], weights[1, y], weights[1, y, 1:], weights[2, y]
+        bottom, rising = weights[0, y + 1], weights[3, y + 1]
+        _drop_heaviest(pruned[0, y], top, right, falling, left, rising, 1, n)
+        _drop_heaviest(pruned[0, y + 1], bottom, left, falling, right, rising, 1, n)
+        _drop_heaviest(pruned[1, y], left, bottom, falling, top, rising, 1, n)
+        _drop_heaviest(pruned[1, y, 1:], right, top, falling, bottom, rising, 1, n)
+        _drop_heaviest(pruned[2, y], falling, top, right, left, bottom, 0, n)
+        _drop_heaviest(pruned[3, y + 1], rising, top, left, right, bottom, 0, n)
+    return pruned
+
+
+@njit(cache=True, nogil=True)
+def _drop_heaviest(pruned, edge, one, two, three, four, margin, n):  # type: ignore[no-untyped-def]
+    """Drops the edges that outweigh both others of a triangle, one and two or three and four, by `margin` at least."""
+    for x in range(n):
+        lightest = min(max(one[x], two[x]), max(three[x], four[x]))
+        pruned[x] = OUTSIDE if edge[x] >= lightest + margin else pruned[x]
+
+
+@njit(cache=True, nogil=True)
 def _counting_sort(weights):  # type: ignore[no-untyped-def]
+    """Edges of the weight OUTSIDE are sorted too, without a branch, and cut off."""
     _, height, width = weights.shape
     flat = weights.reshape(4, height * width)
-    starts = np.zeros(OUTSIDE + 1, np.int32)
+    starts = np.zeros(OUTSIDE + 2, np.int32)
     for direction in range(4):
         for weight in flat[direction]:
-            if weight < OUTSIDE:
-                starts[weight + 1] += 1
+            starts[weight + 1] += 1
     for weight in range(OUTSIDE):
         starts[weight + 1] += starts[weight]
     place = starts.copy()
-    edges = np.empty(starts[OUTSIDE], np.int32)
+    edges = np.empty(4 * height * width, np.int32)
     for pixel in range(height * width):
         for direction in range(4):
             weight = flat[direction, pixel]
-            if weight < OUTSIDE:
-                edges[place[weight]] = 4 * pixel + direction
-                place[weight] += 1
-    return edges, starts
+            edges[place[weight]] = 4 * pixel + direction
+            place[weight] += 1
+    return edges[: starts[OUTSIDE]], starts[: OUTSIDE + 1]
 
 
 @njit(cache=True, nogil=True)
@@ -152,18 +204,33 @@ def _open_edges(edges, first, last, step, parent, found):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _small_edges(edges, step, parent, sizes, min_size):  # type: ignore[no-untyped-def]
-    """Moves the edges that join two components, one of them under `min_size`, to the front; returns their count.
+def _crossing(edges, weights, step, parent):  # type: ignore[no-untyped-def]
+    """Moves the edges between two components to the front, and their weights likewise; returns their count.
 
     It looks one link up, where the roots are if every node links to its root.
     """
     count = 0
+    for index in range(len(edges)):
+        p, q = _ends(edges[index], step)
+        edges[count] = edges[index]
+        weights[count] = weights[index]
+        count += parent[p] != parent[q]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _join_small(edges, step, parent, sizes, min_size):  # type: ignore[no-untyped-def]
+    """Joins components of under `min_size` pixels to neighbours, in the order of the edges.
+
+    The size one link up is the root's or an earlier, smaller one: where it suffices, the root's does.
+    """
     for edge in edges:
         p, q = _ends(edge, step)
-        a, b = parent[p], parent[q]
-        edges[count] = edge
-        count += (a != b) & ((sizes[a] < min_size) | (sizes[b] < min_size))
-    return count
+        if sizes[parent[p]] < min_size or sizes[parent[q]] < min_size:
+            a = _find(parent, p)
+            b = _find(parent, q)
+            if a != b and (sizes[a] < min_size or sizes[b] < min_size):
+                _join(parent, sizes, a, b)
 
 
 @njit(cache=True, nogil=True)
@@ -171,8 +238,10 @@ def _segment(edges, starts, height, width, k, min_size):  # type: ignore[no-unty
     step = np.array([1, width, width + 1, 1 - width], np.int32)
     parent = np.arange(height * width).astype(np.uint32)
     sizes = np.ones(height * width, np.int32)  # of roots
+    inner = np.zeros(height * width, np.uint16)  # of roots
     limit = np.full(height * width, k, np.float32)  # inner + k / size, of roots
     refused = np.empty(len(edges), np.int32)
+    weights = np.empty(len(edges), np.uint16)  # of the refused
     n_refused = 0
     found = np.empty(BLOCK, np.int32)
     weight = 0
@@ -188,31 +257,34 @@ def _segment(edges, starts, height, width, k, min_size):  # type: ignore[no-unty
                 weight += 1
             if weight <= limit[a] and weight <= limit[b]:
                 a = _join(parent, sizes, a, b)
+                inner[a] = weight
                 limit[a] = np.float32(weight) + k / np.float32(sizes[a])
             else:
                 refused[n_refused] = edges[index]
+                weights[n_refused] = weight
                 n_refused += 1
     for pixel in range(height * width):
         _find(parent, pixel)
-    refused = refused[:n_refused]
-    for edge in refused[: _small_edges(refused, step, parent, sizes, min_size)]:
-        p, q = _ends(edge, step)
-        a = _find(parent, p)
-        b = _find(parent, q)
-        if a != b and (sizes[a] < min_size or sizes[b] < min_size):
-            _join(parent, sizes, a, b)
-    return _number(parent, height, width)
+    count = _crossing(refused[:n_refused], weights, step, parent)
+    _join_small(refused[:count], step, parent, sizes, min_size)
+    labels, n = _number(parent)
+    inner_of = np.empty(n, np.int32)
+    for pixel in range(height * width):
+        if parent[pixel] == pixel:
+            inner_of[labels[pixel]] = inner[pixel]
+    return labels.reshape(height, width), inner_of, refused[:count].copy(), weights[:count].copy()
 
 
 @njit(cache=True, nogil=True)
-def _number(parent, height, width):  # type: ignore[no-untyped-def]
-    number = np.full(height * width, -1, np.int32)
-    labels = np.empty(height * width, np.int32)
+def _number(parent):  # type: ignore[no-untyped-def]
+    """(labels int32, their number): components numbered by their first nodes. Links every node to its root."""
+    number = np.full(len(parent), -1, np.int32)
+    labels = np.empty(len(parent), np.int32)
     count = 0
-    for pixel in range(height * width):
-        root = _find(parent, pixel)
+    for node in range(len(parent)):
+        root = _find(parent, node)
         if number[root] < 0:
             number[root] = count
             count += 1
-        labels[pixel] = number[root]
-    return labels.reshape(height, width)
+        labels[node] = number[root]
+    return labels, count

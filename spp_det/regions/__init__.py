@@ -12,6 +12,7 @@ from spp_det.regions.maps import ImageMaps
 from spp_det.regions.rcnn import RCNNRegions
 from spp_det.regions.spp import SPPRegions
 from spp_det.structures import Boxes, Image
+from spp_det.watch import Watch
 
 
 class RegionExtractor(Protocol):
@@ -26,6 +27,9 @@ class RegionExtractor(Protocol):
 
     def distinct(self, features: Any, boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The first box of each vector that boxes share, int64 [M], and the place there of each box's, int64 [N]."""
+
+    def pooled(self, features: Any, boxes: Boxes, watch: Watch | None = None) -> npt.NDArray[np.float32]:
+        """The vectors of windows, float32 [N, 4], at "pool5", the seconds of each stage counted by the watch."""
 
     def window_features(self, features: Any, boxes: Boxes, layer: str = "fc7") -> npt.NDArray[np.float32]:
         """The vectors of windows, float32 [N, 4], at "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)]."""

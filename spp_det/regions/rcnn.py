@@ -15,6 +15,7 @@ from spp_det.pooling import PAPER_LEVELS, pool_windows, vector_length
 from spp_det.regions.crops import crop_geometry
 from spp_det.regions.spp import Vectors, blocks, cells_within, device_of
 from spp_det.structures import Boxes, Image
+from spp_det.watch import Watch
 
 
 class RCNNRegions:
@@ -25,7 +26,7 @@ class RCNNRegions:
     trunk, head, levels: as for SPPRegions. crop_size: px, the sides of a crop; context: px of the crop around the
     window on each side; batch_size: crops that go through the trunk at a time.
 
-    The steps are public, so that they can be timed: `crops`, `maps`, `pool`, then `head.numpy`.
+    The steps are public: `crops`, `maps`, `pool`, then `head.numpy`.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class RCNNRegions:
         return image
 
     def crops(self, image: Image, boxes: Boxes) -> Tensor:
-        """The warped crops of windows: float32 [N, 3, S, S], preprocessed, zero (the mean) outside the image.
+        """The warped crops of windows, [N, 3, S, S] in the trunk's type: preprocessed, zero (the mean) off the image.
 
         image: uint8 [H, W, 3]; boxes: float32 [N, 4]. S is crop_size, padded as the trunk asks.
         """
         sources, places = crop_geometry(boxes, (image.shape[0], image.shape[1]), self.crop_size, self.context)
         height, width = self.trunk.padded_size((self.crop_size, self.crop_size))
-        crops = torch.zeros((len(boxes), 3, height, width)).contiguous(memory_format=torch.channels_last)
+        crops = torch.zeros((len(boxes), height, width, 3), dtype=self.trunk.dtype).permute(0, 3, 1, 2)
         for crop, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
             crops, sources.tolist(), places.tolist(), strict=True
         ):
@@ -96,6 +97,17 @@ class RCNNRegions:
         """
         vectors = np.empty((len(boxes), self.dim(layer)), np.float32)
         for block in blocks(len(boxes), self.batch_size):
-            pooled = self.pool(self.maps(self.crops(features, boxes[block])))
+            pooled = self.pooled(features, boxes[block])
             vectors[block] = pooled if layer == "pool5" else self.head.numpy(pooled, layer)
+        return vectors
+
+    def pooled(self, features: Image, boxes: Boxes, watch: Watch | None = None) -> Vectors:
+        """The vectors of windows at "pool5", the seconds counted as "maps_s" (crops too) and "pooling_s"."""
+        watch = watch or Watch()
+        vectors = np.empty((len(boxes), self.dim("pool5")), np.float32)
+        for block in blocks(len(boxes), self.batch_size):
+            with watch.stage("maps_s"):
+                maps = self.maps(self.crops(features, boxes[block]))
+            with watch.stage("pooling_s"):
+                vectors[block] = self.pool(maps)
         return vectors

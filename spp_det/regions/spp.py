@@ -15,6 +15,7 @@ from spp_det.pooling import PAPER_LEVELS, choose_scales, pool_windows, vector_le
 from spp_det.pooling.mapping import Integers, Rule
 from spp_det.regions.maps import ImageMaps
 from spp_det.structures import Boxes, Image, Size
+from spp_det.watch import Watch
 
 Vectors = npt.NDArray[np.float32]
 
@@ -31,7 +32,7 @@ class SPPRegions:
     levels: of the pyramid. scale_rule, mapping: how a window chooses its scale and its cells, see pooling.mapping.
     dtype: of the maps; float16 halves what is stored, and each value is rounded to 11 bits.
 
-    The steps are public, so that they can be timed and cached: `image_features`, then `pool`, then `head.numpy`.
+    The steps are public, so that they can be cached: `image_features`, then `pool`, then `head.numpy`.
     """
 
     def __init__(
@@ -77,17 +78,37 @@ class SPPRegions:
         height, width = (cells_within(side, self.trunk) for side in image.shape[:2])
         return np.ascontiguousarray(cells[:height, :width].cpu().numpy(), self.dtype)
 
-    def pool(self, maps: ImageMaps, boxes: Boxes, scale_indices: Integers | None = None) -> Vectors:
+    def pool(
+        self,
+        maps: ImageMaps,
+        boxes: Boxes,
+        scale_indices: Integers | None = None,
+        levels: Sequence[int] | None = None,
+    ) -> Vectors:
         """The pooled vectors of windows: float32 [N, dim("pool5")].
 
         boxes: float32 [N, 4] on the original image; scale_indices: int64 [N], the scale of each window as an index
         into maps.scales, instead of the one that `scale_rule` chooses (fine-tuning draws them at random).
+        levels: of another pyramid than the extractor's own; the vectors have that one's length.
         """
-        vectors = np.empty((len(boxes), self.dim("pool5")), np.float32)
-        self._pool_into(vectors, maps, boxes, scale_indices)
+        levels = self.levels if levels is None else tuple(levels)
+        vectors = np.empty((len(boxes), vector_length(self.trunk.out_channels, levels)), np.float32)
+        self._pool_into(vectors, maps, boxes, scale_indices, levels)
         return vectors
 
-    def _pool_into(self, vectors: Vectors, maps: ImageMaps, boxes: Boxes, scale_indices: Integers | None) -> None:
+    def pooled(self, maps: ImageMaps, boxes: Boxes, watch: Watch | None = None) -> Vectors:
+        """The vectors of windows at "pool5", the seconds counted as "pooling_s"."""
+        with (watch or Watch()).stage("pooling_s"):
+            return self.pool(maps, boxes)
+
+    def _pool_into(
+        self,
+        vectors: Vectors,
+        maps: ImageMaps,
+        boxes: Boxes,
+        scale_indices: Integers | None,
+        levels: Sequence[int],
+    ) -> None:
         if scale_indices is None:
             scale_indices = self._choose_scales(maps, boxes)
         elif scale_indices.shape != (len(boxes),) or not np.isin(scale_indices, np.arange(len(maps.maps))).all():
@@ -95,7 +116,7 @@ class SPPRegions:
         for index, array in enumerate(maps.maps):
             rows = np.flatnonzero(scale_indices == index).astype(np.int64)
             cells = self.cells(maps, boxes[rows], index)
-            pool_windows(array.transpose(2, 0, 1), cells, self.levels, out=vectors, rows=rows)
+            pool_windows(array.transpose(2, 0, 1), cells, levels, out=vectors, rows=rows)
 
     def _choose_scales(self, maps: ImageMaps, boxes: Boxes) -> Integers:
         return choose_scales(boxes, maps.size, [min(size) for size in maps.scaled_sizes], self.scale_rule)
@@ -135,7 +156,7 @@ class SPPRegions:
         vectors = np.empty((len(first), self.dim(layer)), np.float32)
         for block in blocks(len(first), BLOCK):
             part = pooled[: block.stop - block.start]
-            self._pool_into(part, maps, boxes[first[block]], None)
+            self._pool_into(part, maps, boxes[first[block]], None, self.levels)
             vectors[block] = self.head.numpy(part, layer)
         return vectors[place]
 

@@ -34,8 +34,8 @@ class FixedProposals:
 
 
 class DoublingHead:
-    def numpy(self, pooled, layer):
-        return pooled * {"pool5": 1, "fc6": 2, "fc7": 4}[layer]
+    def numpy_layers(self, pooled, layers):
+        return [pooled * {"pool5": 1, "fc6": 2, "fc7": 4}[layer] for layer in layers]
 
 
 class MeanColours:
@@ -52,10 +52,10 @@ class MeanColours:
         _, first, place = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
         return first, place.reshape(-1)
 
-    def window_features(self, features, boxes, layer):
-        self.calls.append((len(boxes), layer))
+    def pooled(self, features, boxes, watch=None):
+        self.calls.append(len(boxes))
         means = [features[int(y1) : int(y2), int(x1) : int(x2)].mean((0, 1)) / 255 for x1, y1, x2, y2 in boxes]
-        return self.head.numpy(np.array(means, np.float32), layer)
+        return np.array(means, np.float32)
 
 
 class ColourSVMs:
@@ -100,7 +100,7 @@ def test_the_regressor_moves_the_kept_windows_only(image, regression_layer, step
     found = detector(regressor=mover, regression_layer=regression_layer, regions=regions).detect(image)
     assert found.boxes.tolist() == [[x1 + step, y1, x2 + step, y2] for x1, y1, x2, y2 in (RED, GREEN)]
     assert mover.asked == [((1, 3), [0], (40, 80)), ((1, 3), [1], (40, 80))]
-    assert regions.calls == [(4, "pool5")]  # pooled once, for the SVMs and the regressor
+    assert regions.calls == [4]  # pooled once, for the SVMs and the regressor
     assert regions.passes == 1
 
 

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from spp_det.config import DetectConfig
 from spp_det.detection import Detector
-from spp_det.evaluation.timing import Watch, fill_windows, thread_limit, time_detectors, timing_table
+from spp_det.evaluation.timing import fill_windows, thread_limit, time_detectors, timing_table
 from spp_det.networks import FcHead, Preprocessing, Trunk
 from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.structures import Proposals, check_boxes, empty_boxes
+from spp_det.watch import Watch
 
 NAMES = ("cat", "dog")
 STAGES = ["proposals_s", "maps_s", "pooling_s", "fc_s", "rest_s", "total_s"]

@@ -129,8 +129,20 @@ def test_a_whole_6x6_map_gives_alexnet_s_own_layers(tmp_path, levels):
         torch.testing.assert_close(head.layer(vectors, "fc7"), classifier[:6](flat), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [(1, 2, 3), (3, 1, 2), (4, 2, 1, 3)])
+def test_a_classifier_of_several_levels_gives_each_level_its_columns(levels):
+    generator = torch.Generator().manual_seed(0)
+    theirs = (2, 3, 1)
+    weight = torch.randn(8, 5 * 14, generator=generator)
+    fc = PretrainedFc(weight, torch.zeros(8), torch.zeros(6, 8), torch.zeros(6), levels=theirs)
+    head = FcHead(5 * sum(n * n for n in levels), hidden=(8, 6))
+    fill_from_pretrained(head, fc, 5, levels)
+    x = torch.randn(2, 5, 7, 9, generator=generator)
+    torch.testing.assert_close(head.fc6(_pyramid(x, levels)), _pyramid(x, theirs) @ weight.T, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_that_do_not_fit_are_refused():
-    fc = PretrainedFc(torch.zeros(8, 2 * 36), torch.zeros(8), torch.zeros(6, 8), torch.zeros(6), side=6)
+    fc = PretrainedFc(torch.zeros(8, 2 * 36), torch.zeros(8), torch.zeros(6, 8), torch.zeros(6), levels=(6,))
     with pytest.raises(ConfigError, match=r"sees 6 x 6 bins: the pyramid's levels \[1, 2, 4\] lack 6"):
         fill_from_pretrained(FcHead(2 * 21, (8, 6), 3), fc, 2, (1, 2, 4))
     with pytest.raises(ConfigError, match="widths"):

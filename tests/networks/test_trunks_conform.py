@@ -65,7 +65,8 @@ def test_a_batch_gives_what_its_images_give(trunk):
     with torch.inference_mode():
         batch = trunk(xs)
         for x, features in zip(xs, batch, strict=True):
-            torch.testing.assert_close(trunk(x[None])[0], features, rtol=1e-4, atol=1e-4)
+            rounding = 1e-5 * float(features.max())  # random weights on pixels up to 255 give values of hundreds
+            torch.testing.assert_close(trunk(x[None])[0], features, rtol=1e-4, atol=max(1e-4, rounding))
 
 
 def test_a_trunk_never_trains(trunk):

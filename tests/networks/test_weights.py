@@ -47,7 +47,7 @@ def test_caffe_s_alexnet_with_its_fc_layers(tmp_path):
     arrays |= {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
     np.savez(tmp_path / "caffe.npz", **arrays)
     fc = build_trunk("caffe_alexnet", str(tmp_path / "caffe.npz")).pretrained_fc
-    assert fc.side == 6
+    assert fc.levels == (6,)
     assert {name: tuple(value.shape) for name, value in fc.tensors().items()} == {
         "fc6_weight": (5, 9216),
         "fc6_bias": (5,),

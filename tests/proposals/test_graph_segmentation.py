@@ -26,7 +26,7 @@ def random_planes(seed: int, size: tuple[int, int], channels: int = 3, levels: i
 
 def assert_as_published(planes: np.ndarray, k: float, min_size: int) -> None:
     smoothed = smooth(planes)
-    labels = segment(sort_edges(smoothed), k, min_size)
+    labels = segment(sort_edges(smoothed), k, min_size).labels
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels, plain.segment(smoothed, k, min_size, SCALE))
 
@@ -81,10 +81,10 @@ def test_the_largest_difference_of_colour_has_a_weight() -> None:
 
 def test_every_region_has_the_least_size_where_the_image_has() -> None:
     planes = np.random.default_rng(1).integers(0, 256, (3, 60, 60)).astype(np.uint8)
-    assert np.bincount(segment(sort_edges(smooth(planes)), 1, 40).ravel()).min() >= 40
-    assert segment(sort_edges(smooth(planes[:, :3, :3])), 1, 40).max() == 0
+    assert np.bincount(segment(sort_edges(smooth(planes)), 1, 40).labels.ravel()).min() >= 40
+    assert segment(sort_edges(smooth(planes[:, :3, :3])), 1, 40).labels.max() == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 def test_one_colour_is_one_region(size: tuple[int, int]) -> None:
-    assert (segment(sort_edges(np.full((3, *size), 7, np.float32)), 50, 50) == 0).all()
+    assert (segment(sort_edges(np.full((3, *size), 7, np.float32)), 50, 50).labels == 0).all()

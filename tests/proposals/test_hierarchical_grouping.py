@@ -21,7 +21,7 @@ FLAGS = st.booleans()
 
 
 def regions_of(planes: np.ndarray, k: float, min_size: int) -> tuple[np.ndarray, Regions]:
-    labels = segment(sort_edges(smooth(planes)), k, min_size)
+    labels = segment(sort_edges(smooth(planes)), k, min_size).labels
     sizes, boxes = measure(labels)
     histograms = region_histograms(histogram_bins(planes), labels, sizes)
     return labels, Regions(labels.size, sizes, boxes, histograms, *adjacency(labels, len(sizes)))

@@ -37,6 +37,11 @@ def segment(smoothed: np.ndarray, k: float, min_size: int, scale: int) -> list[l
 
     Labels as nested lists, numbered by first appearance in a raster scan. A component is a set of pixels.
     """
+    return segment_chain(smoothed, [(k, min_size)], scale)[0]
+
+
+def segment_chain(smoothed: np.ndarray, chain: list[tuple[float, int]], scale: int) -> list[list[list[int]]]:
+    """`segment` for the first (k, min_size); for every further one the components go on to join over all edges."""
     _, height, width = smoothed.shape
     edges = []
     for y in range(height):
@@ -54,23 +59,44 @@ def segment(smoothed: np.ndarray, k: float, min_size: int, scale: int) -> list[l
     component = {(y, x): {(y, x)} for y in range(height) for x in range(width)}
     inner = {id(pixels): 0 for pixels in component.values()}
 
-    def join(a: set, b: set, weight: int) -> None:
+    def join(a: set, b: set) -> set:
+        """The larger takes the smaller in."""
+        a, b = (b, a) if len(a) < len(b) else (a, b)
         a |= b
-        inner[id(a)] = weight
         for pixel in b:
             component[pixel] = a
+        return a
 
-    for weight, p, q in edges:
-        a, b = component[p], component[q]
-        if a is not b and weight <= min(inner[id(a)] + k * scale / len(a), inner[id(b)] + k * scale / len(b)):
-            join(a, b, weight)
-    for weight, p, q in edges:
-        a, b = component[p], component[q]
-        if a is not b and min(len(a), len(b)) < min_size:
-            join(a, b, weight)
+    found = []
+    for k, min_size in chain:
+        for weight, p, q in edges:
+            a, b = component[p], component[q]
+            if a is not b and weight <= min(inner[id(a)] + k * scale / len(a), inner[id(b)] + k * scale / len(b)):
+                inner[id(join(a, b))] = weight
+        for _, p, q in edges:
+            a, b = component[p], component[q]
+            if a is not b and min(len(a), len(b)) < min_size:
+                join(a, b)
+        names: dict[int, int] = {}
+        found.append([[names.setdefault(id(component[y, x]), len(names)) for x in range(width)] for y in range(height)])
+    return found
 
-    names: dict[int, int] = {}
-    return [[names.setdefault(id(component[y, x]), len(names)) for x in range(width)] for y in range(height)]
+
+def distinct(boxes: list[list[int]], overlap: float) -> list[int]:
+    """The indices of boxes that equal no earlier one and overlap none of those kept before by more than `overlap`."""
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        if box not in boxes[:index] and all(overlap_of(box, boxes[other]) <= overlap for other in kept):
+            kept.append(index)
+    return kept
+
+
+def overlap_of(a: list[int], b: list[int]) -> float:
+    """Intersection over union."""
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (areas - width * height)
 
 
 def neighbours(labels: np.ndarray) -> list[list[int]]:

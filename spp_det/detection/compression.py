@@ -1,0 +1,171 @@
+"""A detector made smaller and faster: thin fc6 and fc7, SVMs and box regressor fitted to them, and a first look."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spp_det.detection.detector import Detector
+from spp_det.detection.first_look import FirstLook, level_columns
+from spp_det.errors import ConfigError
+from spp_det.networks import FcHead, Samples, compress_head
+from spp_det.networks.compression import check_ranks
+from spp_det.regions import SPPRegions
+from spp_det.structures import Boxes, Image
+from spp_det.training import BoxRegressor, LinearSVMs
+
+Vectors = npt.NDArray[np.floating]
+BLOCK = 1024  # windows that go through the head at a time
+DRAWN = 10  # windows that are scored for each one that is taken
+RIDGE = 0.01  # of the mean square of the features
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How a detector is compressed.
+
+    rank: of fc6 and fc7, or (of fc6, of fc7); energy: the share to keep instead, see networks/compression.py.
+    keep: the share of an image's windows that the first look lets through; 1 for no first look.
+    levels: of the pyramid that the first look sees, among the detector's own.
+    """
+
+    rank: int | Sequence[int] | None = None
+    energy: float | None = None
+    keep: float = 0.2
+    levels: tuple[int, ...] = (1, 2)
+
+    def check(self, detector: Detector) -> None:
+        """Raises ConfigError where this does not fit a detector, before hours are spent on it."""
+        if not isinstance(detector.regions, SPPRegions) or detector.layer != "fc7":
+            raise ConfigError('only a detector of pooled windows whose SVMs read "fc7" can be compressed')
+        check_ranks(detector.regions.head, self.rank, self.energy)
+        if not 0 < self.keep <= 1:
+            raise ConfigError(f"the share of windows to keep lies in 0 .. 1, not at {self.keep}")
+        if self.keep < 1:
+            level_columns(1, detector.regions.levels, self.levels)
+
+
+def compress_detector(detector: Detector, settings: Compression, windows: Vectors | None = None) -> Detector:
+    """A new detector beside the old one, which stays as it is.
+
+    windows: pooled vectors, float16 or float32 [N, D], see `draw_windows`. With them the factors keep what the scores
+    and the box offsets depend on; then the SVMs, and the regressor on what lies between the factors of fc6, are fitted
+    by ridges that let them say over these windows what they said before; and a first look is learnt. Without, the
+    matrices are truncated and nothing else changes.
+    Raises ConfigError where the settings do not fit the detector.
+    """
+    settings.check(detector)
+    regions = detector.regions
+    assert isinstance(regions, SPPRegions)
+    small = copy.copy(detector)
+    small.regions = copy.copy(regions)
+    if windows is None:
+        head = compress_head(regions.head, settings.rank, settings.energy)
+    else:
+        head = _fit(small, regions, settings, windows)
+    small.regions.head = head.to(regions.trunk.dtype)
+    return small
+
+
+def _fit(small: Detector, regions: SPPRegions, settings: Compression, windows: Vectors) -> FcHead:
+    """The compressed head; what stands behind it in `small`, and the first look, are fitted to it."""
+    svms, regressor = small.svms, small.regressor
+    assert isinstance(svms, LinearSVMs)
+    beside = None
+    if regressor is not None and small.regression_layer == "pool5":
+        assert isinstance(regressor, BoxRegressor)
+        beside = _columns(regressor)
+    samples = Samples(windows, svms.coef_ * np.float32(svms.scale_), beside)
+    head = compress_head(regions.head, settings.rank, settings.energy, samples)
+    scores = svms.decision_function(_at(regions.head, windows, "fc7"))
+    small.svms = _refit_svms(svms, _at(head, windows, "fc7"), scores)
+    if beside is not None:
+        assert isinstance(regressor, BoxRegressor)
+        small.regressor = _refit_regressor(regressor, windows, _at(head, windows, "code6"))
+        small.regression_layer = "code6"
+    if settings.keep < 1:
+        columns = level_columns(regions.trunk.out_channels, regions.levels, settings.levels)
+        small.first_look = FirstLook(settings.levels, settings.keep).fit(windows[:, columns].astype(np.float32), scores)
+    return head
+
+
+def _at(head: FcHead, windows: Vectors, layer: str) -> Vectors:
+    starts = range(0, len(windows), BLOCK)
+    return np.concatenate([head.numpy(windows[start : start + BLOCK].astype(np.float32), layer) for start in starts])
+
+
+def _columns(regressor: BoxRegressor) -> Vectors:
+    """The weights of all classes as one matrix: float32 [D, 4 K], for unscaled features."""
+    weights = regressor.weights_[:, :-1] * np.float32(regressor.scale_)  # [K, D, 4]
+    return np.ascontiguousarray(weights.transpose(1, 0, 2).reshape(weights.shape[1], -1))
+
+
+def _refit_svms(svms: LinearSVMs, vectors: Vectors, scores: Vectors) -> LinearSVMs:
+    """The SVMs, changed by the least that lets them give these scores to the compressed vectors."""
+    missing = scores - svms.decision_function(vectors)
+    coef, intercept = _ridge(vectors, missing)
+    fitted = copy.copy(svms)
+    fitted.coef_ = (svms.coef_ + coef.T / svms.scale_).astype(np.float32)
+    fitted.intercept_ = (svms.intercept_ + intercept).astype(np.float32)
+    return fitted
+
+
+def _refit_regressor(regressor: BoxRegressor, windows: Vectors, codes: Vectors) -> BoxRegressor:
+    """A regressor that says from codes [N, r] what the old one says from pooled vectors."""
+    columns, classes = _columns(regressor), len(regressor.weights_)
+    starts = range(0, len(windows), BLOCK)
+    offsets = [windows[start : start + BLOCK].astype(np.float32) @ columns for start in starts]
+    coef, intercept = _ridge(codes, np.concatenate(offsets))
+    fitted = copy.copy(regressor)
+    fitted.layer, fitted.scale_ = "code6", 1.0
+    last = regressor.weights_[:, -1:] + intercept.reshape(classes, 1, 4)
+    weights = [coef.reshape(-1, classes, 4).transpose(1, 0, 2), last]
+    fitted.weights_ = np.concatenate(weights, axis=1, dtype=np.float32)
+    return fitted
+
+
+def _ridge(vectors: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+    """(coefficients float32 [D, T], intercept [T]) by least squares, a little regularised."""
+    centre, target = vectors.mean(axis=0), targets.mean(axis=0)
+    rows = vectors - centre
+    gram = (rows.T @ rows).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += RIDGE * max(np.trace(gram) / len(gram), 1e-30)
+    coef = np.linalg.solve(gram, rows.T @ (targets - target)).astype(np.float32)
+    return coef, target - centre @ coef
+
+
+def draw_windows(
+    detector: Detector,
+    images: Iterable[Image],
+    per_image: int = 20,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> npt.NDArray[np.float16]:
+    """Pooled vectors of windows of some images, for the compression: float16 [N, D].
+
+    Of DRAWN * per_image random windows of an image half of those taken are the ones that the detector scores best, and
+    half are random, so that what looks like an object is as well known as what does not. Every image that was trained
+    on may be used; some hundreds are enough. progress: called with the number of images done.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for done, image in enumerate(images, 1):
+        boxes = detector.proposals.propose(image, "").boxes
+        boxes = boxes[np.sort(rng.permutation(len(boxes))[: DRAWN * per_image])]
+        drawn.append(_draw(detector, image, boxes, per_image, rng))
+        progress(done)
+    return np.concatenate(drawn)
+
+
+def _draw(
+    detector: Detector, image: Image, boxes: Boxes, count: int, rng: np.random.Generator
+) -> npt.NDArray[np.float16]:
+    pooled = detector.regions.pooled(detector.regions.image_features(image), boxes)
+    (vectors,) = detector.regions.head.numpy_layers(pooled, (detector.layer,))
+    best = np.argsort(-detector.svms.decision_function(vectors).max(axis=1), kind="stable")
+    chosen = np.concatenate([best[: count // 2], rng.permutation(best[count // 2 :])[: count - count // 2]])
+    return pooled[np.sort(chosen)].astype(np.float16)

@@ -1,0 +1,52 @@
+"""The weights of networks that nobody offers for download: files of the user's own, under Caffe's names of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from spp_det.errors import WeightsError
+from spp_det.networks.pretrained import pretrained_fc, randomise
+from spp_det.networks.trunk import PretrainedFc
+from spp_det.networks.weights import fill, read_tensors
+
+FOLDER = Path("data/weights")
+# The paper's 50 bins, its 30, and its networks without a pyramid, whose fc6 sees 6 x 6 cells.
+PYRAMIDS = ((1, 2, 3, 6), (1, 2, 3, 4), (6,))
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """Where a network's weights are looked for, and whose they are.
+
+    file: the name in FOLDER, which is relative to the working directory; origin: where such a file comes from.
+    """
+
+    file: str
+    origin: str
+
+    def fill(self, body: nn.Module, channels: int, weights: str) -> PretrainedFc | None:
+        """Put weights into the convolutions; returns fc6 and fc7 where there are such.
+
+        weights: "default" (this file), "random", or the path of another file, with conv1.weight, conv1.bias ... and, if
+        it is a whole classifier's, fc6.weight ..., of which fc6 sees one of PYRAMIDS; other names that begin with "fc"
+        are left out; channels: of the last convolution. Raises WeightsError.
+        """
+        if weights == "random":
+            randomise(body)
+            return None
+        path = self._path() if weights == "default" else Path(weights)
+        tensors = read_tensors(path)
+        fill(body, {name: value for name, value in tensors.items() if not name.startswith("fc")}, path)
+        return pretrained_fc(tensors, "fc6", "fc7", channels, PYRAMIDS, path)
+
+    def _path(self) -> Path:
+        path = (FOLDER / self.file).absolute()
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: there is no such weight file; it holds {self.origin}. "
+                'Put it there, or give the path of another, or "random", as the trunk\'s weights (see docs/networks.md)'
+            )
+        return path

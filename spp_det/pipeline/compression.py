@@ -1,0 +1,102 @@
+"""Compress a trained run into a new one beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from spp_det.config import load_config
+from spp_det.detection import Detector
+from spp_det.detection.bundle import load_detector, save_detector
+from spp_det.detection.compression import Compression, compress_detector, draw_windows
+from spp_det.errors import DataError
+from spp_det.evaluation.timing import Seconds, time_sides, without_proposals
+from spp_det.files import read_json, write_json
+from spp_det.networks import LowRankLinear
+from spp_det.parallel import available_cores
+from spp_det.parts import make_dataset
+from spp_det.regions import SPPRegions
+from spp_det.tooling import console, progress
+from spp_det.training import BoxRegressor, LinearSVMs
+
+TIMED_IMAGES = 3
+
+
+def compress_run(
+    run: Path, out: Path, settings: Compression, data: str | None = None, images: int = 400, windows: int = 2000
+) -> dict[str, Any]:
+    """Compress the detector of a run for its own training images, write it, and print size and speed of both.
+
+    data: the data set's folder, in place of the one that was trained on; images: of the training images, evenly spread,
+    that the layers are compressed for; windows: of an image while timing. Returns what is printed.
+    Raises DataError where `out` is the run itself or holds a detector, and what loading and compressing raise.
+    """
+    torch.set_num_threads(available_cores())
+    if (out / "detector.json").exists():
+        raise DataError(out, "holds a detector already: name a new folder")
+    replaced = {"data__root": data} if data else {}
+    detector = load_detector(run, **replaced)
+    settings.check(detector)
+    config = load_config(run / "config.toml", **replaced)
+    dataset = make_dataset(config, config.data.train)
+    chosen = dataset.ids[:: max(1, len(dataset.ids) // images)][:images]
+    with progress("drawing windows") as show:
+        drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))
+    small = compress_detector(detector, settings, drawn)
+    regions = small.regions
+    assert isinstance(regions, SPPRegions)
+    assert isinstance(small.svms, LinearSVMs)
+    assert small.regressor is None or isinstance(small.regressor, BoxRegressor)
+    save_detector(
+        out,
+        config,
+        small.class_names,
+        regions.trunk,
+        regions.head,
+        small.svms,
+        small.regressor,
+        small.regression_layer,
+        small.first_look,
+    )
+    write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], "compressed_from": str(run)})
+    timed = [(image_id, dataset.image(image_id)) for image_id in chosen[:TIMED_IMAGES]]
+    with progress("timing") as show:
+        both = {"before": detector, "after": small}
+        seconds = time_sides(timed, both, windows, dict.fromkeys(both, 3), show)
+    result = {"before": _facts(run, detector, seconds["before"]), "after": _facts(out, small, seconds["after"])}
+    console.print(_table(result))
+    return result
+
+
+def _facts(run: Path, detector: Detector, seconds: Seconds) -> dict[str, Any]:
+    head = detector.regions.head
+    layers = {name: getattr(head, name) for name in ("fc6", "fc7")}
+    ranks = [fc.rank if isinstance(fc, LowRankLinear) else min(fc.weight.shape) for fc in layers.values()]
+    return {
+        "bytes": sum(path.stat().st_size for path in run.glob("*.safetensors")),
+        "fc_weights": sum(weight.numel() for fc in layers.values() for weight in fc.parameters()),
+        "ranks": ranks,
+        "fc_s": seconds["fc_s"],
+        "without_proposals_s": without_proposals(seconds),
+    }
+
+
+def _table(result: dict[str, Any]) -> Table:
+    before, after = result["before"], result["after"]
+    table = Table()
+    for heading in ("", "before", "after", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    lines = {
+        "weights of the run, MB": ("bytes", 1e-6, "{:.1f}"),
+        "weights of fc6, fc7, millions": ("fc_weights", 1e-6, "{:.2f}"),
+        "fc6, fc7, s an image": ("fc_s", 1.0, "{:.3f}"),
+        "without proposals, s an image": ("without_proposals_s", 1.0, "{:.3f}"),
+    }
+    table.add_row("ranks of fc6, fc7", *(", ".join(map(str, side["ranks"])) for side in (before, after)), "")
+    for title, (key, factor, form) in lines.items():
+        values = (form.format(side[key] * factor) for side in (before, after))
+        table.add_row(title, *values, f"{before[key] / after[key]:.1f}x")
+    return table

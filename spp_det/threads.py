@@ -1,0 +1,26 @@
+"""Numpy's threads, kept out of the way of those that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Numpy and scipy multiply by one thread within the block.
+
+    Their BLAS has threads of its own beside torch's and numba's, which wait in a busy loop for some milliseconds after
+    each product: for a product of one millisecond they then take a core from whatever comes next.
+    """
+    with _blas().limit(limits=1):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of the process, without that of torch, which has no threads of its own."""
+    return ThreadpoolController().select(user_api="blas")
