@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ def main(argv: list[str] | None) -> int:
     detect.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
     detect.add_argument("--rank", type=int, nargs=2, default=[256, 128], help="of fc6 and fc7, compressed (256 128)")
     detect.add_argument("--keep", type=float, default=0.2, help="windows that the first look keeps (0.2)")
+    detect.add_argument(
+        "--against", choices=("opencv",), help="whose proposals R-CNN has in one more line of the table"
+    )
     detect.add_argument("--run", type=Path, help="a trained run, in place of untrained layers")
     detect.add_argument("--compressed", type=Path, help="the run that tools/compress.py made of --run")
     detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
@@ -127,6 +131,7 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `detect`."""
     from spp_det.datasets import VOCDataset
     from spp_det.evaluation import detect_speed as speed
+    from spp_det.evaluation.peers import OpenCVPeer
     from spp_det.evaluation.timing import thread_limit
 
     prepare()
@@ -141,8 +146,12 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         detectors = untrained.detectors()
         setup |= {"trunk": args.trunk, "scales": args.scales, "ranks": args.rank, "keep": args.keep}
     clock = time.process_time if args.shared else time.perf_counter
-    with progress("timing") as show, thread_limit(1 if args.shared else None):
-        result = speed.compare(images, detectors, args.windows, show, clock)
+    with ExitStack() as stack:
+        peer = stack.enter_context(OpenCVPeer(PEERS)) if args.against else None
+        show = stack.enter_context(progress("timing"))
+        threads = stack.enter_context(thread_limit(1 if args.shared else None))
+        searched = (lambda image: peer.selective_search(image, "fast", threads)[1]) if peer else None
+        result = speed.compare(images, detectors, args.windows, show, clock, searched)
     if args.run:
         speed.with_maps(result, args.run, args.compressed)
     console.print(speed.comparison_table(result))
@@ -150,7 +159,7 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     console.print(
         f"SPP-net ({result['best']}) is {result['speedup']:.1f}x faster than R-CNN ({chosen['precision']}, "
         f"{chosen['memory_format']}, batches of {chosen['batch_size']}) without proposals, "
-        f"{result['speedup_with_proposals']:.1f}x with them",
+        f"{result['speedup_with_proposals']:.1f}x with ours on both sides",
         soft_wrap=True,
     )
     return setup | result
