@@ -37,8 +37,8 @@ class Classifiers(Protocol):
 class Regressor(Protocol):
     """Box regression for each class."""
 
-    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size) -> Boxes:
-        """The boxes [N, 4] of classes [N], moved by what their vectors say."""
+    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size, rows: Labels | None = None) -> Boxes:
+        """The boxes [N, 4] of classes [N], moved by what the vectors say that stand in their rows, int64 [N]."""
 
 
 class Detector:
@@ -174,13 +174,8 @@ class Detector:
         """
         candidates = select_candidates(boxes[rows], scores[place], self.settings)
         if self.regressor is not None:
-            regressed = candidates.boxes.copy()
-            for label in np.unique(candidates.labels):  # by class, since all their pooled vectors at once are large
-                of_class = np.flatnonzero(candidates.labels == label)
-                vectors = located[place[candidates.windows[of_class]]]
-                regressed[of_class] = self.regressor.apply(
-                    vectors, candidates.boxes[of_class], candidates.labels[of_class], size
-                )
+            of_each = place[candidates.windows]
+            regressed = self.regressor.apply(located, candidates.boxes, candidates.labels, size, of_each)
             candidates = candidates.with_regressed(regressed)
         return replace(candidates, windows=rows[candidates.windows])
 
