@@ -23,7 +23,7 @@ from spp_det.regions import ImageMaps, SPPRegions
 from spp_det.structures import Proposals
 from spp_det.tooling import track
 
-PROPOSALS_VERSION = 2
+PROPOSALS_VERSION = 3
 MAPS_VERSION = 1
 SUFFIX = ".safetensors"
 
