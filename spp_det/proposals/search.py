@@ -49,8 +49,8 @@ def selective_search(
     image: uint8 [H, W, 3], RGB; one of more than a million pixels is searched at a million, and its windows are scaled
     back. mode: "fast" (18 hierarchies, about 2,100 windows of a VOC image), "released" (the 8 of the R-CNN and SPP-net
     releases, about 2,200) or "quality" (the paper's 80, about 10,000). A window's rank in its hierarchy (the whole
-    image has 1), times a random number in [0, 1) drawn with `seed`, orders the windows (section 3.3 of the paper); in the
-    fast mode the number lies in [0.25, 1), which leaves less to luck.
+    image has 1), times a random number in [0, 1) drawn with `seed`, orders the windows (section 3.3 of the paper); the
+    fast mode draws from [0.25, 1), which leaves less to luck.
     Windows under `min_side` pixels in width or height are dropped, of equal ones all but the best, and in the fast mode
     those whose IoU with a better one is above 0.87. `max_windows` keeps the best so many. `threads` (every core, if
     None) changes the time, never the result. The first call of all compiles for some seconds, and logs that.

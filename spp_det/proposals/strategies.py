@@ -54,7 +54,9 @@ MODES = {
         chance=0.75,
         overlap=0.87,
     ),
-    "released": Strategies(("hsv", "lab"), (Level(50, 50), Level(100, 100)), (CTSF, TSF), shortcuts=False, chance=1.0, overlap=1.0),
+    "released": Strategies(
+        ("hsv", "lab"), (Level(50, 50), Level(100, 100)), (CTSF, TSF), shortcuts=False, chance=1.0, overlap=1.0
+    ),
     "quality": Strategies(
         ("hsv", "lab", "rgi", "h", "intensity"),
         (Level(50, 50), Level(100, 100), Level(150, 150), Level(300, 300)),
