@@ -3,6 +3,7 @@
 
 python tools/benchmark.py pooling [--windows 2000] [--json FILE]
 python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against opencv [--plot FILE] [--json FILE]
+python tools/benchmark.py proposals-stages --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 """
@@ -43,6 +44,10 @@ def main(argv: list[str] | None) -> int:
     scaling.add_argument("--plot", type=Path, help="draw seconds against pixels into this file")
     scaling.set_defaults(measure=measure_scaling)
 
+    stages = parts.add_parser("proposals-stages", help="where selective search spends its time")
+    stages.add_argument("--images", type=int, default=30, help="so many test images, evenly spread (30)")
+    stages.set_defaults(measure=measure_proposal_stages)
+
     detect = parts.add_parser("detect", help="SPP-net beside R-CNN, stage by stage, same trunk, windows and threads")
     detect.add_argument("--data", required=True, help="a VOCdevkit folder")
     detect.add_argument("--trunk", default="alexnet", help="a trunk of the package (alexnet)")
@@ -61,12 +66,12 @@ def main(argv: list[str] | None) -> int:
 
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling):
+    for part in (proposals, scaling, stages):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, detect):
+    for part in (pooling, proposals, scaling, stages, detect):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -125,6 +130,19 @@ def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot:
         proposal_scaling.plot_scaling(result, args.plot)
     return result
+
+
+def measure_proposal_stages(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `proposals-stages`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation.proposal_stages import measure_stages, stages_table
+
+    dataset = VOCDataset(args.data, split="test")
+    images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
+    with progress("selective search") as show:
+        milliseconds = measure_stages(images, args.mode, show)
+    console.print(stages_table(milliseconds, len(images), args.mode))
+    return {"ms": milliseconds, "images": len(images), "mode": args.mode}
 
 
 def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
