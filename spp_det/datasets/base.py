@@ -21,6 +21,8 @@ class Dataset(Protocol):
     class_names: tuple[str, ...]  # K names; labels index them
     ids: tuple[str, ...]  # unique, in a fixed order
 
+    # Further, where it is there, `positives_only`: the ids of images in which not every object is marked, see below.
+
     def __len__(self) -> int:
         """How many images."""
         ...
@@ -40,3 +42,8 @@ class Dataset(Protocol):
     def target(self, image_id: str) -> Target:
         """The objects, maybe none."""
         ...
+
+
+def positives_only(dataset: Dataset) -> frozenset[str]:
+    """The images whose marked objects are all that training may take from them; none in most data sets."""
+    return getattr(dataset, "positives_only", frozenset())

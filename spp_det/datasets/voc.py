@@ -58,12 +58,7 @@ class VOCDataset:
 
     def image_path(self, image_id: str) -> Path:
         """Where the image lies. Raises DataError where no file of its name is there."""
-        stem = self.folder / "JPEGImages" / image_id
-        for suffix in IMAGE_SUFFIXES:
-            path = stem.with_name(image_id + suffix)
-            if path.is_file():
-                return path
-        raise DataError(stem.with_name(image_id + IMAGE_SUFFIXES[0]), "there is no such image")
+        return find_image(self.folder / "JPEGImages" / image_id)
 
     def annotation_path(self, image_id: str) -> Path:
         """Where the annotation lies, or should lie."""
@@ -80,6 +75,15 @@ class VOCDataset:
     def target(self, image_id: str) -> Target:
         """What is in the image. Raises DataError as `read_annotation` does."""
         return read_annotation(self.annotation_path(image_id), self.class_names, lambda: self.size(image_id))
+
+
+def find_image(stem: Path) -> Path:
+    """The image file of a path without its suffix. Raises DataError where there is none."""
+    for suffix in IMAGE_SUFFIXES:
+        path = stem.with_name(stem.name + suffix)
+        if path.is_file():
+            return path
+    raise DataError(stem.with_name(stem.name + IMAGE_SUFFIXES[0]), "there is no such image")
 
 
 def voc_folder(root: str | PathLike[str], year: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from spp_det.datasets import Dataset
+from spp_det.datasets import Dataset, positives_only
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
 from spp_det.parallel import available_cores, map_ordered
@@ -60,6 +60,7 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
     good = {image_id: target for image_id, target in targets.items() if target is not None}
     if not good:
         raise DataError(next(iter(skipped.values()), "the split").split(":")[0], "no image of the split can be used")
+    partly = [image_id for image_id in good if image_id in positives_only(dataset)]
     return Split(
         dataset=dataset,
         ids=tuple(good),
@@ -67,7 +68,7 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
         targets=good,
         skipped=skipped,
         images_key=key_of([[image_id, digests[image_id]] for image_id in good]),
-        targets_key=key_of([list(dataset.class_names), [_target_digest(target) for target in good.values()]]),
+        targets_key=key_of([list(dataset.class_names), [_target_digest(target) for target in good.values()], *partly]),
     )
 
 

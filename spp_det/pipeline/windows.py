@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spp_det.boxes import flip
+from spp_det.datasets import positives_only
 from spp_det.images import flip_image
 from spp_det.pipeline.precompute import read_maps, read_proposals
 from spp_det.pipeline.split import Split
@@ -48,7 +49,9 @@ class TrainingWindows:
         image_id = self.split.ids[index]
         target = self.split.targets[image_id]
         num_classes = len(self.split.dataset.class_names)
-        return make_windows(target, read_proposals(self.proposals, image_id), num_classes, self.use_difficult)
+        exhaustive = image_id not in positives_only(self.split.dataset)
+        proposals = read_proposals(self.proposals, image_id)
+        return make_windows(target, proposals, num_classes, self.use_difficult, exhaustive)
 
     def pooled(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: np.ndarray | None = None
