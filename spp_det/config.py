@@ -139,6 +139,7 @@ class EvaluateConfig(_Table, frozen=True):
     method: Literal["11point", "area"] = "11point"
     min_overlap: float = 0.5
     overlap_test: Literal[">=", ">"] = ">="
+    coco: bool = False  # COCO's twelve figures, too; on COCO's own form they are always there
 
 
 class EnsembleConfig(_Table, frozen=True):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.datasets.ilsvrc_halves import halves
-from spp_det.datasets.voc import find_image
+from spp_det.datasets.image_files import find_image
 from spp_det.datasets.voc_annotations import read_annotation
 from spp_det.errors import DataError
 from spp_det.images import image_size, read_image

@@ -49,6 +49,11 @@ def read_stated_size(path: Path) -> Size | None:
     return stated_size(_parse(path), path)
 
 
+def object_names(path: Path) -> set[str]:
+    """The class names in an annotation. Raises DataError where it is missing or no XML."""
+    return {(item.findtext("name") or "").strip() for item in _parse(path).findall("object")} - {""}
+
+
 def stated_size(root: Element, path: Path) -> Size | None:
     """The size in <size> as (height, width); None where it is absent or 0, as some labelling programs write it."""
     size = root.find("size")

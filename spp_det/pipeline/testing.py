@@ -14,11 +14,12 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
+from spp_det.datasets import object_areas
 from spp_det.detection import Candidates, Detector, draw, finish, save_image
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import WindowDetector
 from spp_det.errors import ConfigError, DataError
-from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
+from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.images import read_image
 from spp_det.networks import compute_dtype
@@ -83,8 +84,11 @@ def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -
     proposals = proposals_stage(store, config, images)
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
-    metrics = _evaluate(config, images, _detect(store, subject, images, proposals), class_names)
+    found = _detect(store, subject, images, proposals)
+    metrics = _evaluate(config, images, found, class_names)
     windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
+    if config.data.format == "coco" or config.evaluate.coco:
+        metrics["coco"] = _coco(config, images, found, class_names)
     metrics["recall"] = proposal_recall(images.targets, windows, class_names)
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
     metrics["skipped"] = images.skipped
@@ -128,20 +132,11 @@ def _evaluate(
     config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
-
-    def detections(regressed: bool) -> dict[str, Detections]:
-        return {
-            image_id: finish(
-                each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
-            )
-            for image_id, each in found.items()
-        }
-
     metrics: dict[str, Any] = {}
     settings = config.evaluate
     variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = detections(regressed)
+        kept = _finished(config, images, found, class_names, regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
                 images.targets,
@@ -152,6 +147,28 @@ def _evaluate(
                 settings.overlap_test,
             )
     return metrics
+
+
+def _finished(
+    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...], regressed: bool
+) -> dict[str, Detections]:
+    """The detections of every image, with box regression or without."""
+    return {
+        image_id: finish(
+            each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
+        )
+        for image_id, each in found.items()
+    }
+
+
+def _coco(
+    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
+) -> dict[str, float]:
+    """COCO's figures, the areas being those that the data set states."""
+    kept = _finished(config, images, found, class_names, config.regress.enabled)
+    stated = {image_id: object_areas(images.dataset, image_id) for image_id in images.ids}
+    areas = {image_id: each for image_id, each in stated.items() if each is not None}
+    return coco_figures(images.targets, kept, class_names, areas if len(areas) == len(stated) else None)
 
 
 def _time(
@@ -185,6 +202,8 @@ def _print(config: Config, metrics: Mapping[str, Any], images: Split) -> None:
     table.add_section()
     table.add_row("mean", "", _percent(with_regression["map"]), *([_percent(without["map"])] if without else []))
     console.print(table)
+    if "coco" in metrics:
+        console.print(coco_table(metrics["coco"]))
     recall = metrics["recall"]
     console.print(
         f"proposals: {recall['windows']:.0f} an image, recall {_percent(recall['recall_0.5'])} at IoU 0.5, "

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from spp_det.boxes import iou
-from spp_det.structures import Proposals, Target
+from spp_det.boxes import covered, iou
+from spp_det.structures import Boxes, Proposals, Target
 from spp_det.training.source import Windows
+
+
+def without_crowds(proposals: Proposals, crowds: Boxes) -> Proposals:
+    """The proposals of which less than half lies in one of the crowds, boxes float32 [N, 4].
+
+    Objects of a crowd are not marked one by one, so that a window in it is neither an object nor background.
+    """
+    if not len(crowds) or not len(proposals):
+        return proposals
+    return proposals[covered(proposals.boxes, crowds).max(axis=1) < 0.5]
 
 
 def make_windows(
