@@ -139,6 +139,13 @@ class EvaluateConfig(_Table, frozen=True):
     method: Literal["11point", "area"] = "11point"
     min_overlap: float = 0.5
     overlap_test: Literal[">=", ">"] = ">="
+    coco: bool = False  # COCO's twelve figures, too; on COCO's own form they are always there
+
+
+class EnsembleConfig(_Table, frozen=True):
+    """Several runs that are tested as one detector (section 4.4); each keeps its own trunk, layers and maps."""
+
+    runs: tuple[str, ...]  # folders that train_net.py wrote
 
 
 class Config(_Table, frozen=True, kw_only=True):
@@ -156,6 +163,7 @@ class Config(_Table, frozen=True, kw_only=True):
     regress: RegressConfig = RegressConfig()
     detect: DetectConfig = DetectConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    ensemble: EnsembleConfig | None = None  # nothing is trained then
 
     def __post_init__(self) -> None:
         for name, text in _faults(self):
@@ -185,6 +193,7 @@ def _faults(config: Config) -> list[tuple[str, str]]:
             "proposals.file",
             "" if config.proposals.method != "file" or config.proposals.file else 'is needed by method = "file"',
         ),
+        ("ensemble.runs", "" if config.ensemble is None or config.ensemble.runs else "names no run"),
     ]
 
 

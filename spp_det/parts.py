@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from typing import Any
-
 from spp_det.config import Config
-from spp_det.datasets import DATASETS, Dataset
-from spp_det.errors import ConfigError
+from spp_det.datasets import Dataset, open_dataset
 from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
-
-
-def resolve(name: str, parts: Mapping[str, Any], key: str) -> Any:
-    """The part of a room's dict, or `package.module:Name` of the user's own. Raises ConfigError naming the key."""
-    if name in parts:
-        return parts[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(f'{key} = "{name}": there is {", ".join(parts)}, or package.module:Name')
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as fault:
-        raise ConfigError(f'{key} = "{name}": {fault}') from None
-    except AttributeError:
-        raise ConfigError(f'{key} = "{name}": {module_name} has no {attribute}') from None
+from spp_det.resolve import call_part, resolve
 
 
 def make_dataset(config: Config, split: str) -> Dataset:
     """The data set of a split."""
-    data = config.data
-    options: dict[str, Any] = dict(data.options)
-    if data.format == "voc":
-        options["year"] = data.year
-    if data.classes is not None:
-        options["classes"] = tuple(data.classes)
-    return _call(resolve(data.format, DATASETS, "data.format"), "data.options", data.root, split=split, **options)
+    return open_dataset(config.data, split)
 
 
 def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod:
@@ -51,7 +26,7 @@ def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod
         return part(settings.mode, config.seed, settings.min_side, settings.max_windows, threads)
     if settings.method == "edge_boxes":
         return part(settings.file, settings.max_windows, settings.min_side)
-    return _call(part, "proposals")
+    return call_part(part, "proposals")
 
 
 def make_trunk(config: Config) -> Trunk:
@@ -77,10 +52,3 @@ def make_regions(config: Config, trunk: Trunk, head: FcHead) -> RegionExtractor:
     if regions.kind == "rcnn":
         return part(trunk, head, levels=maps.levels, crop_size=regions.crop_size, context=regions.context)
     return part(trunk, head, maps.scales, maps.levels, maps.scale_rule, maps.mapping)
-
-
-def _call(part: Any, key: str, *args: Any, **options: Any) -> Any:
-    try:
-        return part(*args, **options)
-    except (TypeError, ValueError) as fault:  # an option that the part does not take, or not so
-        raise ConfigError(f"{key}: {fault}") from None

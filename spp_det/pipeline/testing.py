@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
+from spp_det.datasets import object_areas
 from spp_det.detection import Candidates, Detector, draw, finish, save_image
 from spp_det.detection.bundle import load_detector
+from spp_det.detection.detector import WindowDetector
 from spp_det.errors import ConfigError, DataError
-from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
+from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.images import read_image
 from spp_det.networks import compute_dtype
@@ -51,38 +54,61 @@ def evaluate_run(
     replaced = {"data__root": data} if data else {}
     config = load_config(run / "config.toml", overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
-    folder = Store(store or read_json(run / "run.json")["store"])
-    images = open_split(folder, make_dataset(config, split or config.data.test), skip_bad)
-    if tuple(images.dataset.class_names) != detector.class_names:
-        raise ConfigError(f"{run}: was trained for other classes than those of {config.data.root}")
-    proposals = proposals_stage(folder, config, images)
-    if not proposals.done:
-        make_proposals_stage(proposals, config, images)
-    found = _detect(folder, run, config, detector, images, proposals)
-    metrics = _evaluate(config, images, found, detector.class_names)
-    targets = images.targets
-    windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
-    metrics["recall"] = proposal_recall(targets, windows, detector.class_names)
+    subject = Subject(str(run), config, detector, run_digest(run))
+    images, metrics = measure(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
     if timing_images:
         metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
-    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["overrides"], metrics["skipped"] = list(overrides), images.skipped
-    write_json(run / "metrics.json", _without_nan(metrics))
-    _print(config, metrics, images)
+    metrics["overrides"] = list(overrides)
+    report(config, metrics, images, run)
     return metrics
 
 
-def _detect(
-    store: Store, run: Path, config: Config, detector: Detector, images: Split, proposals: StageFolder
-) -> dict[str, Candidates]:
+@dataclass(frozen=True)
+class Subject:
+    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights."""
+
+    name: str
+    config: Config
+    detector: WindowDetector
+    digest: str
+
+
+def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -> tuple[Split, dict[str, Any]]:
+    """The images of a split (None: the configuration's data.test), and what was measured on them but for times."""
+    config, class_names = subject.config, subject.detector.class_names
+    images = open_split(store, make_dataset(config, split or config.data.test), skip_bad)
+    if tuple(images.dataset.class_names) != class_names:
+        raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
+    proposals = proposals_stage(store, config, images)
+    if not proposals.done:
+        make_proposals_stage(proposals, config, images)
+    found = _detect(store, subject, images, proposals)
+    metrics = _evaluate(config, images, found, class_names)
+    windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
+    if config.data.format == "coco" or config.evaluate.coco:
+        metrics["coco"] = _coco(config, images, found, class_names)
+    metrics["recall"] = proposal_recall(images.targets, windows, class_names)
+    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
+    metrics["skipped"] = images.skipped
+    return images, metrics
+
+
+def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path) -> None:
+    """Write metrics.json into a folder, and print it as tables."""
+    write_json(out / "metrics.json", _without_nan(metrics))
+    _print(config, metrics, images)
+
+
+def _detect(store: Store, subject: Subject, images: Split, proposals: StageFolder) -> dict[str, Candidates]:
     """The candidates of every image, from the store where they are there already."""
+    config, detector = subject.config, subject.detector
     settings = {
         name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
     }
     settings["precision"] = str(compute_dtype(config.precision))
-    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": _digest(run)}
+    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": subject.digest}
     stage = store.stage("detect", DETECT_VERSION, settings, inputs)
     if not stage.done:
         missing = stage.missing(list(images.ids), SUFFIX)
@@ -93,7 +119,8 @@ def _detect(
     return {image_id: Candidates(**read_arrays(stage.path(image_id + SUFFIX))) for image_id in images.ids}
 
 
-def _digest(run: Path) -> str:
+def run_digest(run: Path) -> str:
+    """A hash of a run's detector."""
     sha = hashlib.sha256()
     for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
         if (run / name).exists():
@@ -105,20 +132,11 @@ def _evaluate(
     config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
-
-    def detections(regressed: bool) -> dict[str, Detections]:
-        return {
-            image_id: finish(
-                each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
-            )
-            for image_id, each in found.items()
-        }
-
     metrics: dict[str, Any] = {}
     settings = config.evaluate
     variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = detections(regressed)
+        kept = _finished(config, images, found, class_names, regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
                 images.targets,
@@ -129,6 +147,28 @@ def _evaluate(
                 settings.overlap_test,
             )
     return metrics
+
+
+def _finished(
+    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...], regressed: bool
+) -> dict[str, Detections]:
+    """The detections of every image, with box regression or without."""
+    return {
+        image_id: finish(
+            each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
+        )
+        for image_id, each in found.items()
+    }
+
+
+def _coco(
+    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
+) -> dict[str, float]:
+    """COCO's figures, the areas being those that the data set states."""
+    kept = _finished(config, images, found, class_names, config.regress.enabled)
+    stated = {image_id: object_areas(images.dataset, image_id) for image_id in images.ids}
+    areas = {image_id: each for image_id, each in stated.items() if each is not None}
+    return coco_figures(images.targets, kept, class_names, areas if len(areas) == len(stated) else None)
 
 
 def _time(
@@ -162,6 +202,8 @@ def _print(config: Config, metrics: Mapping[str, Any], images: Split) -> None:
     table.add_section()
     table.add_row("mean", "", _percent(with_regression["map"]), *([_percent(without["map"])] if without else []))
     console.print(table)
+    if "coco" in metrics:
+        console.print(coco_table(metrics["coco"]))
     recall = metrics["recall"]
     console.print(
         f"proposals: {recall['windows']:.0f} an image, recall {_percent(recall['recall_0.5'])} at IoU 0.5, "

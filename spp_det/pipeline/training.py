@@ -13,6 +13,7 @@ import torch
 
 from spp_det.config import Config, config_to_dict, load_config
 from spp_det.detection.bundle import save_detector
+from spp_det.errors import ConfigError
 from spp_det.files import write_json
 from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parallel import available_cores
@@ -39,6 +40,8 @@ def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool =
     store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
     skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
     """
+    if config.ensemble is not None:
+        raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
     _announce_changes(config, out)
     run = Run(config, out, Store(store or out.parent / "store"), skip_bad)

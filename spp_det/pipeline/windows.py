@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spp_det.boxes import flip
+from spp_det.datasets import crowds, positives_only
 from spp_det.images import flip_image
 from spp_det.pipeline.precompute import read_maps, read_proposals
 from spp_det.pipeline.split import Split
@@ -15,7 +16,7 @@ from spp_det.pipeline.store import StageFolder
 from spp_det.regions import RegionExtractor, SPPRegions
 from spp_det.structures import Boxes
 from spp_det.training.source import Vectors, Windows
-from spp_det.training.windows import make_windows
+from spp_det.training.windows import make_windows, without_crowds
 
 
 class TrainingWindows:
@@ -48,7 +49,9 @@ class TrainingWindows:
         image_id = self.split.ids[index]
         target = self.split.targets[image_id]
         num_classes = len(self.split.dataset.class_names)
-        return make_windows(target, read_proposals(self.proposals, image_id), num_classes, self.use_difficult)
+        exhaustive = image_id not in positives_only(self.split.dataset)
+        proposals = without_crowds(read_proposals(self.proposals, image_id), crowds(self.split.dataset, image_id))
+        return make_windows(target, proposals, num_classes, self.use_difficult, exhaustive)
 
     def pooled(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: np.ndarray | None = None

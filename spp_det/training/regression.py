@@ -115,6 +115,7 @@ class BoxRegressor:
         for image in range(len(source)):
             windows = source.windows(image)
             near = windows.best > self.min_overlap if self.strict else windows.best >= self.min_overlap
+            near &= windows.exhaustive  # without proposals there is nothing to move
             images.append(np.full(int(near.sum()), image))
             labels.append(windows.labels[near])
             boxes.append(windows.boxes[near])
