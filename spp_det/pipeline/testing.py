@@ -13,6 +13,7 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
+from spp_det.datasets import write_results
 from spp_det.detection import Candidates, Detector, draw, finish, save_image
 from spp_det.detection.bundle import load_detector
 from spp_det.errors import ConfigError, DataError
@@ -41,11 +42,13 @@ def evaluate_run(
     timing_windows: int = 2000,
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
 
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
+    voc_results: a folder for the detections as the devkit's result files; None for none.
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
@@ -59,7 +62,7 @@ def evaluate_run(
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
     found = _detect(folder, run, config, detector, images, proposals)
-    metrics = _evaluate(config, images, found, detector.class_names)
+    metrics = _evaluate(config, images, found)
     targets = images.targets
     windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
     metrics["recall"] = proposal_recall(targets, windows, detector.class_names)
@@ -71,6 +74,10 @@ def evaluate_run(
     metrics["overrides"], metrics["skipped"] = list(overrides), images.skipped
     write_json(run / "metrics.json", _without_nan(metrics))
     _print(config, metrics, images)
+    if voc_results:
+        kept = _detections(config, images, found, config.regress.enabled)
+        paths = write_results(voc_results, metrics["split"], detector.class_names, kept)
+        console.print(f"{len(paths)} result files of the VOC devkit: {voc_results}", soft_wrap=True, markup=False)
     return metrics
 
 
@@ -101,29 +108,29 @@ def _digest(run: Path) -> str:
     return sha.hexdigest()
 
 
-def _evaluate(
-    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
-) -> dict[str, Any]:
+def _detections(
+    config: Config, images: Split, found: Mapping[str, Candidates], regressed: bool
+) -> dict[str, Detections]:
+    """What is left of each image's candidates, moved by the regressor or where they were."""
+    names = images.dataset.class_names
+    return {
+        image_id: finish(each, each.regressed if regressed else None, images.sizes[image_id], names, config.detect)
+        for image_id, each in found.items()
+    }
+
+
+def _evaluate(config: Config, images: Split, found: Mapping[str, Candidates]) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
-
-    def detections(regressed: bool) -> dict[str, Detections]:
-        return {
-            image_id: finish(
-                each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
-            )
-            for image_id, each in found.items()
-        }
-
     metrics: dict[str, Any] = {}
     settings = config.evaluate
     variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = detections(regressed)
+        kept = _detections(config, images, found, regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
                 images.targets,
                 kept,
-                class_names,
+                images.dataset.class_names,
                 settings.min_overlap,
                 method,  # type: ignore[arg-type]
                 settings.overlap_test,
