@@ -28,6 +28,7 @@ def evaluate_ensemble(
     overrides: Sequence[str] = (),
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Test runs as one detector; print the tables, write metrics.json, and return what is in it.
 
@@ -46,7 +47,8 @@ def evaluate_ensemble(
     name = " + ".join(map(str, folders))
     print(f"together: {name}", flush=True)
     subject = Subject(name, settings, ensemble, key_of([run_digest(run) for run in folders]))
-    images, metrics = measure(subject, Store(store or read_json(folders[0] / "run.json")["store"]), split, skip_bad)
+    folder = Store(store or read_json(folders[0] / "run.json")["store"])
+    images, metrics = measure(subject, folder, split, skip_bad, voc_results)
     metrics |= {"runs": [str(run) for run in folders], "overrides": list(overrides)}
     report(settings, metrics, images, out or folders[0].parent / "+".join(run.name for run in folders))
     return metrics

@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
-from spp_det.datasets import object_areas
+from spp_det.datasets import object_areas, write_results
 from spp_det.detection import Candidates, Detector, draw, finish, save_image
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import WindowDetector
@@ -44,18 +44,21 @@ def evaluate_run(
     timing_windows: int = 2000,
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
 
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
+    voc_results: a folder for the detections as the devkit's result files; None for none.
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
     config = load_config(run / "config.toml", overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
     subject = Subject(str(run), config, detector, run_digest(run))
-    images, metrics = measure(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
+    folder = Store(store or read_json(run / "run.json")["store"])
+    images, metrics = measure(subject, folder, split, skip_bad, voc_results)
     if timing_images:
         metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
@@ -75,8 +78,13 @@ class Subject:
     digest: str
 
 
-def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -> tuple[Split, dict[str, Any]]:
-    """The images of a split (None: the configuration's data.test), and what was measured on them but for times."""
+def measure(
+    subject: Subject, store: Store, split: str | None, skip_bad: bool, voc_results: Path | None = None
+) -> tuple[Split, dict[str, Any]]:
+    """The images of a split (None: the configuration's data.test), and what was measured on them but for times.
+
+    voc_results: a folder for the detections as the devkit's result files.
+    """
     config, class_names = subject.config, subject.detector.class_names
     images = open_split(store, make_dataset(config, split or config.data.test), skip_bad)
     if tuple(images.dataset.class_names) != class_names:
@@ -85,13 +93,17 @@ def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
     found = _detect(store, subject, images, proposals)
-    metrics = _evaluate(config, images, found, class_names)
+    metrics = _evaluate(config, images, found)
     windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
     if config.data.format == "coco" or config.evaluate.coco:
         metrics["coco"] = _coco(config, images, found, class_names)
     metrics["recall"] = proposal_recall(images.targets, windows, class_names)
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
     metrics["skipped"] = images.skipped
+    if voc_results:
+        kept = _detections(config, images, found, config.regress.enabled)
+        paths = write_results(voc_results, metrics["split"], class_names, kept)
+        console.print(f"{len(paths)} result files of the VOC devkit: {voc_results}", soft_wrap=True, markup=False)
     return images, metrics
 
 
@@ -128,20 +140,29 @@ def run_digest(run: Path) -> str:
     return sha.hexdigest()
 
 
-def _evaluate(
-    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
-) -> dict[str, Any]:
+def _detections(
+    config: Config, images: Split, found: Mapping[str, Candidates], regressed: bool
+) -> dict[str, Detections]:
+    """What is left of each image's candidates, moved by the regressor or where they were."""
+    names = images.dataset.class_names
+    return {
+        image_id: finish(each, each.regressed if regressed else None, images.sizes[image_id], names, config.detect)
+        for image_id, each in found.items()
+    }
+
+
+def _evaluate(config: Config, images: Split, found: Mapping[str, Candidates]) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
     metrics: dict[str, Any] = {}
     settings = config.evaluate
     variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = _finished(config, images, found, class_names, regressed)
+        kept = _detections(config, images, found, regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
                 images.targets,
                 kept,
-                class_names,
+                images.dataset.class_names,
                 settings.min_overlap,
                 method,  # type: ignore[arg-type]
                 settings.overlap_test,
@@ -149,23 +170,11 @@ def _evaluate(
     return metrics
 
 
-def _finished(
-    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...], regressed: bool
-) -> dict[str, Detections]:
-    """The detections of every image, with box regression or without."""
-    return {
-        image_id: finish(
-            each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
-        )
-        for image_id, each in found.items()
-    }
-
-
 def _coco(
     config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
 ) -> dict[str, float]:
     """COCO's figures, the areas being those that the data set states."""
-    kept = _finished(config, images, found, class_names, config.regress.enabled)
+    kept = _detections(config, images, found, config.regress.enabled)
     stated = {image_id: object_areas(images.dataset, image_id) for image_id in images.ids}
     areas = {image_id: each for image_id, each in stated.items() if each is not None}
     return coco_figures(images.targets, kept, class_names, areas if len(areas) == len(stated) else None)

@@ -102,7 +102,7 @@ def plainly(members, boxes, config):
             member, window = pool[index]
             features = members[member].regions.image_features(IMAGE)
             vector = members[member].regions.window_features(features, boxes[window][None], "pool5")
-            moved = members[member].regressor.apply(vector, boxes[window][None], label, SIZE)[0]
+            moved = members[member].regressor.apply(vector, boxes[window][None], label, SIZE, np.zeros(1, np.int64))[0]
             found.append((label, float(their_scores[index]), moved.tolist()))
     return found
 
