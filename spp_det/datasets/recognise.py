@@ -133,7 +133,7 @@ def _ilsvrc(path: Path, year: str | None, classes: Sequence[str] | None) -> Reco
     folder = ilsvrc_folder(path)
     kept = None if classes is None else tuple(classes)
     names = open_dataset(DataConfig(format="ilsvrc_det", root=str(path), classes=list(classes or []) or None), "val")
-    splits = ("train", "val", "val1", "val2")
+    splits = ("val1+train", "val2")  # train alone has no negatives
     return Recognised("ilsvrc_det", str(path), splits, names.class_names, (f"ILSVRC DET in {folder}",), kept)
 
 

@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from spp_det.config import Config, config_to_dict, load_config
+from spp_det.datasets import Dataset
 from spp_det.detection.bundle import save_detector
 from spp_det.errors import ConfigError
 from spp_det.files import write_json
@@ -45,17 +46,20 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool = False) -> None:
+def train(
+    config: Config, out: Path, store: Path | None = None, skip_bad: bool = False, dataset: Dataset | None = None
+) -> None:
     """All stages of an experiment, each one run only where it is not done yet; then the detector into `out`.
 
     store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
     skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
+    dataset: the images to train on, in place of the configuration's; see datasets/memory.py.
     """
     if config.ensemble is not None:
         raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
     _announce_changes(config, out)
-    run = Run(config, out, Store(store or out.parent / "store"), skip_bad)
+    run = Run(config, out, Store(store or out.parent / "store"), skip_bad, dataset)
     run.prepare()
     run.learn()
     run.save()
@@ -66,9 +70,9 @@ def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool =
 class Run:
     """One training, stage after stage."""
 
-    def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool) -> None:
+    def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
         self.config, self.out, self.store = config, out, store
-        self.split: Split = open_split(store, make_dataset(config, config.data.train), skip_bad)
+        self.split: Split = open_split(store, dataset or make_dataset(config, config.data.train), skip_bad)
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
         self.trunk_digest = self.trunk.digest()

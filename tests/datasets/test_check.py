@@ -130,6 +130,20 @@ def test_tool_checks_a_users_own_data(tool: ModuleType, folder: Path, monkeypatc
     assert "mine: 3 images, 2 faults" in out
 
 
+def test_tool_draws_a_contact_sheet(tool: ModuleType, folder: Path, monkeypatch, capsys) -> None:
+    sheet = folder / "sheet.png"
+    assert run(tool, monkeypatch, "--data", str(folder), "--sheet", str(sheet)) == 0
+    out = capsys.readouterr().out
+    assert "images: 40 px wide, 30 px high" in out
+    assert "some images of mine with their boxes" in out
+    with PillowImage.open(sheet) as picture:
+        assert picture.width > 3 * 240
+    assert run(tool, monkeypatch, "--data", str(folder), "--sheet", str(folder / "sheet.xyz")) == 1
+    assert "sheet.xyz" in capsys.readouterr().err
+    assert run(tool, monkeypatch, "--data", str(folder), "--format", "yolo") == 1
+    assert "has neither data.yaml" in capsys.readouterr().err
+
+
 def test_tool_faults_are_one_line(tool: ModuleType, tmp_path: Path, monkeypatch, capsys) -> None:
     assert run(tool, monkeypatch, "--data", str(tmp_path / "nowhere")) == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'}: there is no such folder\n"

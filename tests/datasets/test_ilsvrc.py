@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from spp_det.config import load_config
-from spp_det.datasets import DATASETS, positives_only
+from spp_det.datasets import DATASETS, positives_only, recognise
 from spp_det.datasets.ilsvrc import ILSVRCDetection
 from spp_det.datasets.ilsvrc_halves import halves, imbalance
 from spp_det.datasets.ilsvrc_pretraining import ILSVRCPretraining, leaves, object_crop
@@ -98,6 +98,13 @@ def test_classes_boxes_and_splits(root: Path) -> None:
     assert set(both.ids[-6:]) == positives_only(both) == set(train.ids)
     from_one = ILSVRCDetection(root, "val", first_pixel=1)
     assert from_one.target(from_one.ids[1]).boxes[0].tolist() == [10, 19, 71, 90]
+
+
+def test_recognised_by_looking(root: Path) -> None:
+    found = recognise(root.parent)
+    assert (found.format, found.train, found.test) == ("ilsvrc_det", "val1+train", "val2")
+    assert found.class_names == tuple(CLASSES.values())
+    assert len(found.dataset(found.train)) == 11
 
 
 def test_some_classes_in_another_order(root: Path) -> None:
