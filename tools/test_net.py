@@ -45,6 +45,9 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument("--windows", type=int, default=2000, help="windows an image while timing (2000)")
     parser.add_argument("--store", type=Path, help="where stages are kept (default: the one that the training used)")
     parser.add_argument(
+        "--voc-results", type=Path, metavar="DIR", help="write the detections as the VOC devkit's result files"
+    )
+    parser.add_argument(
         "--skip-bad-images", action="store_true", help="go on without images that are broken; list them"
     )
     args = parser.parse_args(argv)
@@ -61,6 +64,7 @@ def main(argv: list[str] | None) -> int:
         "overrides": args.set,
         "store": args.store,
         "skip_bad": args.skip_bad_images,
+        "voc_results": args.voc_results,
     }
     if single:
         evaluate_run(args.run[0], timing_images=args.timing, timing_windows=args.windows, **common)

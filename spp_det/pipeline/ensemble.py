@@ -28,13 +28,14 @@ def evaluate_ensemble(
     overrides: Sequence[str] = (),
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Test runs as one detector; print the tables, write metrics.json, and return what is in it.
 
     config: a configuration with `[ensemble]`, which names the runs (then `runs` is empty) and says on what, by which
     windows and in which order they are tested; without it all that is as in the first run. out: where metrics.json
     goes, by default a folder beside the first run named after all of them.
-    overrides: changed settings of the test and of every run. Raises ConfigError for a configuration without
+    overrides: changed settings of the test and of every run. voc_results: as for `evaluate_run`. Raises ConfigError for a configuration without
     `[ensemble]`, runs of different classes, and what testing one run raises.
     """
     torch.set_num_threads(available_cores())
@@ -46,7 +47,8 @@ def evaluate_ensemble(
     name = " + ".join(map(str, folders))
     print(f"together: {name}", flush=True)
     subject = Subject(name, settings, ensemble, key_of([run_digest(run) for run in folders]))
-    images, metrics = measure(subject, Store(store or read_json(folders[0] / "run.json")["store"]), split, skip_bad)
+    kept = Store(store or read_json(folders[0] / "run.json")["store"])
+    images, metrics = measure(subject, kept, split, skip_bad, voc_results)
     metrics |= {"runs": [str(run) for run in folders], "overrides": list(overrides)}
     report(settings, metrics, images, out or folders[0].parent / "+".join(run.name for run in folders))
     return metrics

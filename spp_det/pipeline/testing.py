@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
-from spp_det.datasets import object_areas
+from spp_det.datasets import object_areas, write_results
 from spp_det.detection import Candidates, Detector, draw, finish, save_image
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import WindowDetector
@@ -44,18 +44,21 @@ def evaluate_run(
     timing_windows: int = 2000,
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
 
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
+    voc_results: a folder for the detections as the devkit's result files; None for none.
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
     config = load_config(run / "config.toml", overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
     subject = Subject(str(run), config, detector, run_digest(run))
-    images, metrics = measure(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
+    folder = Store(store or read_json(run / "run.json")["store"])
+    images, metrics = measure(subject, folder, split, skip_bad, voc_results)
     if timing_images:
         metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
@@ -75,8 +78,13 @@ class Subject:
     digest: str
 
 
-def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -> tuple[Split, dict[str, Any]]:
-    """The images of a split (None: the configuration's data.test), and what was measured on them but for times."""
+def measure(
+    subject: Subject, store: Store, split: str | None, skip_bad: bool, voc_results: Path | None = None
+) -> tuple[Split, dict[str, Any]]:
+    """The images of a split (None: the configuration's data.test), and what was measured on them but for times.
+
+    voc_results: a folder for the detections as the devkit's result files; None for none.
+    """
     config, class_names = subject.config, subject.detector.class_names
     images = open_split(store, make_dataset(config, split or config.data.test), skip_bad)
     if tuple(images.dataset.class_names) != class_names:
@@ -92,6 +100,10 @@ def measure(subject: Subject, store: Store, split: str | None, skip_bad: bool) -
     metrics["recall"] = proposal_recall(images.targets, windows, class_names)
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
     metrics["skipped"] = images.skipped
+    if voc_results:
+        kept = _finished(config, images, found, class_names, config.regress.enabled)
+        paths = write_results(voc_results, metrics["split"], class_names, kept)
+        console.print(f"{len(paths)} result files of the VOC devkit: {voc_results}", soft_wrap=True, markup=False)
     return images, metrics
 
 
