@@ -1,11 +1,13 @@
 """The typed configuration of one experiment: a TOML file, checked when it is read.
 
 Every table is a Struct below; an unknown key or a value of the wrong type raises ConfigError with the file and the key.
-The defaults are the paper's; configs/ holds complete, commented examples.
+The defaults are the paper's, at one scale; configs/ holds complete, commented examples. `protocol` sets everything in
+which the paper and its release disagree (protocols.py).
 """
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import msgspec
 import tomli_w
 
 from spp_det.errors import ConfigError
+from spp_det.protocols import Protocol, drop_protocol, fill_protocol
 
 Rule = Literal["paper", "released"]
 Layer = Literal["pool5", "fc6", "fc7"]
@@ -94,6 +97,7 @@ class FinetuneConfig(_Table, frozen=True):
     chunk: int = 100  # iterations whose windows are gathered at once
     windows_per_image: int = 64  # at most, in a chunk
     bias_rate: float = 1.0  # the biases' learning rate over the weights'; 2 in the release
+    fc8_bias: float = 0.0  # where the biases of the new softmax layer start; 1 in the release
 
 
 class SVMConfig(_Table, frozen=True):
@@ -152,6 +156,7 @@ class Config(_Table, frozen=True, kw_only=True):
     """One experiment."""
 
     data: DataConfig
+    protocol: Protocol | None = None  # whose settings stand for keys that are left out; None: the defaults here
     seed: int = 0
     precision: Precision = "auto"  # of fc6 and fc7 in training, of all layers in testing; see networks/precision.py
     proposals: ProposalsConfig = ProposalsConfig()
@@ -200,7 +205,8 @@ def _faults(config: Config) -> list[tuple[str, str]]:
 def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> Config:
     """Read a configuration file.
 
-    overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them.
+    overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them. A
+    `protocol` among them goes before what the file says, the others before the protocol.
     replaced: values for whole dotted keys with `__` for the dot, e.g. data__root="data/VOCdevkit".
     Raises ConfigError that names the file and the key for anything it cannot take.
     """
@@ -214,8 +220,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any
         raise ConfigError(f"{path}: is not a UTF-8 text") from None
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{path}: is not TOML: {fault}") from None
-    for text in overrides:
-        key, value = _parse_override(text)
+    changes = [(*_parse_override(text), text) for text in overrides]
+    if any(key == "protocol" for key, _, _ in changes):
+        drop_protocol(table)
+    for key, value, text in changes:
         _put(table, key, value, text)
     for name, value in replaced.items():
         _put(table, name.replace("__", "."), value, name)
@@ -224,6 +232,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any
 
 def config_from(table: dict[str, Any], source: str) -> Config:
     """A Config from nested dicts, as TOML or JSON give them. Raises ConfigError that names `source` and the key."""
+    table = copy.deepcopy(table)
+    fill_protocol(table)
     try:
         return msgspec.convert(table, Config)
     except msgspec.ValidationError as fault:

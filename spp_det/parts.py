@@ -39,7 +39,7 @@ def make_head(config: Config, trunk: Trunk, num_classes: int) -> FcHead:
     """fc6, fc7 and a new softmax layer: from the trunk's pretrained fc layers where it has them, else from the seed."""
     bins = sum(n * n for n in config.maps.levels)
     tune = config.finetune
-    head = FcHead(trunk.out_channels * bins, tune.hidden, num_classes, tune.dropout, config.seed)
+    head = FcHead(trunk.out_channels * bins, tune.hidden, num_classes, tune.dropout, config.seed, tune.fc8_bias)
     if trunk.pretrained_fc is not None:
         fill_from_pretrained(head, trunk.pretrained_fc, trunk.out_channels, config.maps.levels)
     return head

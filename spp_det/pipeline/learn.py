@@ -83,7 +83,7 @@ def tuned_head(stage: StageFolder, head: FcHead) -> None:
 def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
     """Train the SVMs with hard negatives; the log of the mining stays beside them."""
     svm = config.svm
-    settings = SvmSettings(seed=config.seed, **_named(msgspec.structs.asdict(svm), SvmSettings))
+    settings = svm_settings(config)
     checkpoint = stage.path("checkpoint.safetensors")
     with progress(f"SVMs on {svm.layer}") as show:
         svms, log = train_svms(source, svm.layer, settings, checkpoint, show)
@@ -91,6 +91,11 @@ def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> Non
     write_json(stage.path("log.json"), log)
     checkpoint.unlink(missing_ok=True)
     stage.finish()
+
+
+def svm_settings(config: Config) -> SvmSettings:
+    """The room's own settings, from the configuration's of the same names."""
+    return SvmSettings(seed=config.seed, **_named(msgspec.structs.asdict(config.svm), SvmSettings))
 
 
 def load_svms(stage: StageFolder) -> LinearSVMs:
