@@ -98,6 +98,8 @@ class FinetuneConfig(_Table, frozen=True):
     windows_per_image: int = 64  # at most, in a chunk
     bias_rate: float = 1.0  # the biases' learning rate over the weights'; 2 in the release
     fc8_bias: float = 0.0  # where the biases of the new softmax layer start; 1 in the release
+    fc8_rate: float = 1.0  # that layer's learning rate over the others'; 10 in R-CNN
+    first_conv: int = 1  # R-CNN: the first convolution that learns, with all behind it; 0: none
 
 
 class SVMConfig(_Table, frozen=True):
@@ -190,6 +192,7 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ("finetune.negative_overlap", "" if 0 <= low < high <= 1 else "must be [low, high] within 0 .. 1"),
         ("finetune.positive_fraction", "" if 0 < tune.positive_fraction < 1 else "lies between 0 and 1"),
         ("finetune.batch_size", "" if tune.batch_size >= 4 else "must be 4 or more"),
+        ("finetune.first_conv", "" if tune.first_conv >= 0 else "must be 0 or more"),
         ("finetune.dropout", "" if 0 <= tune.dropout < 1 else "lies in 0 .. 1"),
         ("detect.nms_overlap", "" if 0 <= config.detect.nms_overlap <= 1 else "lies in 0 .. 1"),
         ("detect.max_per_class", "" if config.detect.max_per_class >= 1 else "must be 1 or more"),

@@ -28,6 +28,9 @@ def test_there_are_the_configurations_that_the_readme_names() -> None:
         "voc07_alexnet",
         "voc07_vgg16",
         "voc07_zf5_paper",
+        "voc07_zf5_released",
+        "voc07_rcnn_alexnet",
+        "voc07_rcnn_zf5",
     }
 
 

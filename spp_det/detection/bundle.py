@@ -1,6 +1,7 @@
 """A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors`, for a
 compressed one `first_look.safetensors`, and `detector.json`, which is written last. The trunk's weights are not in it:
-the configuration says where they come from, and their digest is checked.
+the configuration says where they come from, and their digest is checked. Where they were tuned, as in R-CNN,
+`trunk.safetensors` holds them, and they take the place of those.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from spp_det.training import BoxRegressor, LinearSVMs
 
 FORMAT = 1
 FIRST_LOOK = "first_look.safetensors"
+TRUNK = "trunk.safetensors"
 
 
 def save_detector(
@@ -38,10 +40,12 @@ def save_detector(
     regressor: BoxRegressor | None,
     regression_layer: str | None = None,
     first_look: FirstLook | None = None,
+    tuned_from: str | None = None,
 ) -> None:
     """Write the parts of a detector into a folder; what `load_detector` needs to make it again.
 
     regression_layer: what the regressor reads, where it is not the configuration's `regress.layer`.
+    tuned_from: the digest of the trunk before it was tuned, where it was: then its weights are written too.
     """
     folder = Path(folder)
     (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
@@ -50,7 +54,15 @@ def save_detector(
     write_arrays(folder / "svms.safetensors", svms.state())
     if regressor is not None:
         write_arrays(folder / "regressor.safetensors", regressor.state())
-    facts = {"format": FORMAT, "class_names": list(class_names), "trunk": trunk.digest(), "regressor": bool(regressor)}
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "class_names": list(class_names),
+        "trunk": trunk.digest(),
+        "regressor": bool(regressor),
+    }
+    if tuned_from is not None:
+        write_arrays(folder / TRUNK, {name: tensor.numpy() for name, tensor in trunk.state().items()})
+        facts |= {"trunk": tuned_from, "tuned_trunk": trunk.digest()}
     if regression_layer is not None:
         facts["regression_layer"] = regression_layer
     if first_look is not None:
@@ -77,6 +89,10 @@ def load_detector(
     trunk = make_trunk(config)
     if trunk.digest() != facts["trunk"]:
         raise WeightsError(f"{folder}: the trunk's weights ({config.trunk.weights}) are not those it was trained with")
+    if "tuned_trunk" in facts:
+        load_trunk(trunk, folder / TRUNK)
+        if trunk.digest() != facts["tuned_trunk"]:
+            raise WeightsError(f"{folder / TRUNK}: is not the trunk that was trained with this detector")
     names = tuple(facts["class_names"])
     head = make_head(config, trunk, len(names))
     load_head(head, folder / "head.safetensors")
@@ -115,3 +131,8 @@ def load_head(head: FcHead, path: Path) -> None:
         if arrays[name].shape != tuple(tensor.shape):
             raise WeightsError(f"{path}: {name} is {list(arrays[name].shape)}, not {list(tensor.shape)}")
     head.load_state({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+
+
+def load_trunk(trunk: Trunk, path: Path) -> None:
+    """Fill a trunk with tuned weights from a file. Raises WeightsError naming the first tensor that does not fit."""
+    trunk.load_state({name: torch.from_numpy(array) for name, array in read_arrays(path).items()}, path)

@@ -18,12 +18,23 @@ from spp_det.files import write_json
 from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
-from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
+from spp_det.pipeline.learn import (
+    Basis,
+    fit_regressor,
+    fit_svms,
+    load_regressor,
+    load_svms,
+    tune_head,
+    tune_whole,
+    tuned_head,
+    tuned_trunk,
+)
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.vectors import make_vectors_stage
 from spp_det.pipeline.windows import TrainingWindows
-from spp_det.regions import SPPRegions
+from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
 Say = Callable[[str], None]
@@ -60,6 +71,7 @@ class Run:
         self.split: Split = open_split(store, make_dataset(config, config.data.train), skip_bad)
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
+        self.trunk_digest = self.trunk.digest()
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
         self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
@@ -96,30 +108,29 @@ class Run:
                     lambda s, flipped=flipped: make_maps_stage(s, regions, split, flipped),  # type: ignore[misc]
                 )
         self.source = TrainingWindows(split, proposals, maps, self.regions, config.data.use_difficult)
+        whole = isinstance(self.regions, RCNNRegions)
         settings = {
             "regions": msgspec.to_builtins(config.regions),
-            "maps": msgspec.to_builtins(config.maps),
+            "maps": {"levels": list(config.maps.levels)} if whole else msgspec.to_builtins(config.maps),
             "use_difficult": config.data.use_difficult,
             "seed": config.seed,
             "precision": str(self.dtype),
         }
-        inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk.digest()}
+        inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk_digest}
         self.basis = Basis(settings, inputs)
 
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
         config, store, basis, source = self.config, self.store, self.basis, self.source
-        tuned = self.stage(
-            "fine-tuning",
-            basis.stage(store, "finetune", config.finetune),
-            lambda s: tune_head(s, self.head, source, config),
-        )
-        tuned_head(tuned, self.head)
-        self.tuned = deepcopy(self.head)  # what is saved stays float32
+        tuned = self.tune()
+        self.tuned = deepcopy(self.trunk), deepcopy(self.head)  # what is saved stays float32
         self.head.to(self.dtype)
+        if isinstance(self.regions, RCNNRegions):
+            self.trunk.to(self.dtype)
+            self.keep_vectors(config.svm.layer, tuned)
         svm = self.stage(
             "SVMs",
-            basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned)),
+            basis.stage(store, "svm", config.svm, **self._on(config.svm.layer, tuned)),
             lambda s: fit_svms(s, source, config),
         )
         self.svms = load_svms(svm)
@@ -127,21 +138,43 @@ class Run:
         if config.regress.enabled:
             regress = self.stage(
                 "box regression",
-                basis.stage(store, "regress", config.regress, **_tuned(config.regress.layer, tuned)),
+                basis.stage(store, "regress", config.regress, **self._on(config.regress.layer, tuned)),
                 lambda s: fit_regressor(s, source, config),
             )
             self.regressor = load_regressor(regress)
 
+    def tune(self) -> StageFolder:
+        """Fine-tuning, of the fully connected layers or, in R-CNN, of the trunk too."""
+        config, regions, source = self.config, self.regions, self.source
+        stage = self.basis.stage(self.store, "finetune", config.finetune)
+        if isinstance(regions, RCNNRegions):
+            self.stage("fine-tuning", stage, lambda s: tune_whole(s, regions, source, config))
+            tuned_trunk(stage, self.trunk)
+        else:
+            self.stage("fine-tuning", stage, lambda s: tune_head(s, self.head, source, config))
+        tuned_head(stage, self.head)
+        return stage
+
+    def keep_vectors(self, layer: str, tuned: StageFolder) -> None:
+        """The vectors of all windows into the store: crops are slow, and the SVMs read them more than once."""
+        stage = self.basis.stage(self.store, "vectors", {"layer": layer}, finetune=tuned.key)
+        self.stage(f"{layer} of crops", stage, lambda s: make_vectors_stage(s, self.source, layer))
+        self.source.stored[layer] = stage
+
+    def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:
+        """What a layer's vectors depend on: SPP-net's pooled ones on no layer that is tuned."""
+        untouched = layer == "pool5" and isinstance(self.regions, SPPRegions)
+        return {} if untouched else {"finetune": tuned.key}
+
     def save(self) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
-        save_detector(self.out, self.config, self.class_names, self.trunk, self.tuned, self.svms, self.regressor)
+        trunk, head = self.tuned
+        before = self.trunk_digest if isinstance(self.regions, RCNNRegions) else None
+        save_detector(
+            self.out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before
+        )
         write_json(self.out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
         say(f"trained: {self.out}")
-
-
-def _tuned(layer: str, tuned: StageFolder) -> dict[str, str]:
-    """Pooled vectors do not depend on the fully connected layers."""
-    return {} if layer == "pool5" else {"finetune": tuned.key}
 
 
 def _announce_changes(config: Config, out: Path) -> None:
