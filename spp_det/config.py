@@ -38,11 +38,12 @@ class DataConfig(_Table, frozen=True, kw_only=True):
     test: str = "test"
     classes: list[str] | None = None  # None: the format's own list
     use_difficult: bool = False  # the release trains with difficult objects, by an inverted flag
+    max_images: int | None = None  # of each split, evenly spread; None: all
     options: dict[str, Any] = {}  # further arguments of the data set
 
 
 class ProposalsConfig(_Table, frozen=True):
-    """Where windows come from: a key of PROPOSALS, or `package.module:Name`."""
+    """Where windows come from: a key of PROPOSALS, several with `+` between them, or `package.module:Name`."""
 
     method: str = "selective_search"
     mode: Literal["fast", "released", "quality"] = "fast"
@@ -181,6 +182,8 @@ class Config(_Table, frozen=True, kw_only=True):
 def _faults(config: Config) -> list[tuple[str, str]]:
     maps, tune, svm = config.maps, config.finetune, config.svm
     low, high = tune.negative_overlap
+    few = config.data.max_images
+    methods = [method.strip() for method in config.proposals.method.split("+")]
     return [
         (
             "maps.scales",
@@ -196,10 +199,11 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ("finetune.dropout", "" if 0 <= tune.dropout < 1 else "lies in 0 .. 1"),
         ("detect.nms_overlap", "" if 0 <= config.detect.nms_overlap <= 1 else "lies in 0 .. 1"),
         ("detect.max_per_class", "" if config.detect.max_per_class >= 1 else "must be 1 or more"),
+        ("data.max_images", "" if few is None or few >= 1 else "must be 1 or more"),
         ("svm.C", "" if svm.C > 0 else "must be above 0"),
         (
             "proposals.file",
-            "" if config.proposals.method != "file" or config.proposals.file else 'is needed by method = "file"',
+            "" if "file" not in methods or config.proposals.file else 'is needed by method = "file"',
         ),
         ("ensemble.runs", "" if config.ensemble is None or config.ensemble.runs else "names no run"),
     ]

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from spp_det.config import Config
 from spp_det.datasets import Dataset, open_dataset
 from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
-from spp_det.proposals import PROPOSALS, ProposalMethod
+from spp_det.proposals import PROPOSALS, JoinedProposals, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
 from spp_det.resolve import call_part, resolve
 
 
 def make_dataset(config: Config, split: str) -> Dataset:
-    """The data set of a split."""
-    return open_dataset(config.data, split)
+    """The data set of a split, or so many of its images as are asked for."""
+    dataset = open_dataset(config.data, split)
+    if config.data.max_images is not None:
+        dataset.ids = spread(dataset.ids, config.data.max_images)
+    return dataset
+
+
+def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of the ids, from all over."""
+    return tuple(ids[:: max(1, len(ids) // count)][:count])
 
 
 def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod:
     """The proposal method; `threads` bounds those of one image."""
     settings = config.proposals
+    if "+" in settings.method:
+        methods = settings.method.split("+")
+        each = [msgspec.structs.replace(settings, method=method.strip()) for method in methods]
+        return JoinedProposals(
+            [make_proposals(msgspec.structs.replace(config, proposals=one), threads) for one in each]
+        )
     part = resolve(settings.method, PROPOSALS, "proposals.method")
     if settings.method == "file":
         return part(settings.file)

@@ -60,6 +60,8 @@ def test_written_out_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ('[data]\nroot = "x"\n[maps]\nlevels = [0]\n', ["$.maps.levels"]),
         ('[data]\nroot = "x"\n[finetune]\nnegative_overlap = [0.5, 0.1]\n', ["$.finetune.negative_overlap"]),
         ('[data]\nroot = "x"\n[finetune]\ndropout = 1.0\n', ["$.finetune.dropout"]),
+        ('[data]\nroot = "x"\nmax_images = 0\n', ["$.data.max_images"]),
+        ('[data]\nroot = "x"\n[proposals]\nmethod = "edge_boxes+file"\n', ["$.proposals.file"]),
         ('[data]\nroot = "x"\n[proposals]\nmethod = "file"\n', ["$.proposals.file"]),
         ("[svm]\nC = 1\n", ["missing required field `data`"]),
         ("[data\n", ["not TOML"]),

@@ -100,6 +100,7 @@ def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
     from spp_det.evaluation.proposal_speed import compare_proposals, coverage_table, recall_curves, speed_table
     from spp_det.evaluation.recall_curve import plot_recall
     from spp_det.parallel import available_cores
+    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split=args.split)
     ids = spread(dataset.ids, args.images)
@@ -121,6 +122,7 @@ def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `proposals-scaling`."""
     from spp_det.datasets import VOCDataset
     from spp_det.evaluation import proposal_scaling
+    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split="test")
     images = [dataset.image(image_id) for image_id in spread(dataset.ids, max(proposal_scaling.FACTORS) ** 2)]
@@ -136,6 +138,7 @@ def measure_proposal_stages(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `proposals-stages`."""
     from spp_det.datasets import VOCDataset
     from spp_det.evaluation.proposal_stages import measure_stages, stages_table
+    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split="test")
     images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
@@ -151,6 +154,7 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     from spp_det.evaluation import detect_speed as speed
     from spp_det.evaluation.peers import OpenCVPeer
     from spp_det.evaluation.timing import thread_limit
+    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
@@ -181,11 +185,6 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         soft_wrap=True,
     )
     return setup | result
-
-
-def spread(ids: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """So many of the ids, from all over."""
-    return ids[:: max(1, len(ids) // count)][:count]
 
 
 def prepare() -> None:

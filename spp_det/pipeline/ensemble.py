@@ -35,8 +35,9 @@ def evaluate_ensemble(
     config: a configuration with `[ensemble]`, which names the runs (then `runs` is empty) and says on what, by which
     windows and in which order they are tested; without it all that is as in the first run. out: where metrics.json
     goes, by default a folder beside the first run named after all of them.
-    overrides: changed settings of the test and of every run. Raises ConfigError for a configuration without
-    `[ensemble]`, runs of different classes, and what testing one run raises.
+    overrides: changed settings of the test and of every run. voc_results: as for `evaluate_run`.
+    Raises ConfigError for a configuration without `[ensemble]`, runs of different classes, and what testing one run
+    raises.
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}

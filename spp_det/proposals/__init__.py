@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import numpy as np
 
 from spp_det.proposals.edge_boxes import EdgeBoxes
 from spp_det.proposals.files import BoxFile
@@ -22,10 +24,21 @@ class ProposalMethod(Protocol):
         ...
 
 
+class JoinedProposals:
+    """The windows of several methods, one method's after the other's."""
+
+    def __init__(self, methods: Sequence[ProposalMethod]) -> None:
+        self.methods = tuple(methods)
+
+    def propose(self, image: Image, image_id: str) -> Proposals:
+        """See `ProposalMethod`."""
+        return Proposals(np.concatenate([method.propose(image, image_id).boxes for method in self.methods]))
+
+
 PROPOSALS: dict[str, Callable[..., ProposalMethod]] = {
     "selective_search": SelectiveSearch,
     "file": BoxFile,
     "edge_boxes": EdgeBoxes,
 }
 
-__all__ = ["PROPOSALS", "BoxFile", "EdgeBoxes", "SelectiveSearch", "selective_search"]
+__all__ = ["PROPOSALS", "BoxFile", "EdgeBoxes", "JoinedProposals", "SelectiveSearch", "selective_search"]
