@@ -124,8 +124,9 @@ def timing_table(result: dict[str, Any]) -> Table:
     table.add_column("stage")
     for heading in ("SPP-net", "R-CNN", "R-CNN / SPP-net"):
         table.add_column(heading, justify="right")
-    rows = [(title, spp.get(stage, 0.0), rcnn.get(stage, 0.0)) for stage, title in TITLES.items()]
-    rows.insert(5, ("without proposals", without_proposals(spp), without_proposals(rcnn)))
+    present = [stage for stage in TITLES if stage in spp or stage in rcnn]
+    rows = [(TITLES[stage], spp.get(stage, 0.0), rcnn.get(stage, 0.0)) for stage in present]
+    rows.insert(-2, ("without proposals", without_proposals(spp), without_proposals(rcnn)))
     for title, ours, theirs in rows:
         table.add_row(title, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}x" if ours else "")
     return table
