@@ -5,6 +5,7 @@ python tools/benchmark.py pooling [--windows 2000] [--json FILE]
 python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against opencv [--plot FILE] [--json FILE]
 python tools/benchmark.py proposals-stages --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
+python tools/benchmark.py faster-rcnn --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 """
 
@@ -64,14 +65,21 @@ def main(argv: list[str] | None) -> int:
     detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     detect.set_defaults(measure=measure_detect)
 
+    faster = parts.add_parser("faster-rcnn", help="the whole of detect beside torchvision's Faster R-CNN, same trunk")
+    faster.add_argument("--trunk", default="efficientnet_lite0", help="a trunk of the package (efficientnet_lite0)")
+    faster.add_argument("--scale", type=int, default=600, help="short side of the image, px (600)")
+    faster.add_argument("--images", type=int, default=15, help="the median over so many test images (15)")
+    faster.set_defaults(measure=measure_faster_rcnn)
+
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling, stages):
+    for part in (proposals, scaling, stages, faster):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
+    for part in (proposals, scaling, stages):
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect):
+    for part in (pooling, proposals, scaling, stages, detect, faster):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -185,6 +193,30 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         soft_wrap=True,
     )
     return setup | result
+
+
+def measure_faster_rcnn(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `faster-rcnn`."""
+    from spp_det.datasets import VOC_CLASSES, VOCDataset
+    from spp_det.evaluation import faster_rcnn_peer as peer
+    from spp_det.evaluation.detect_speed import DTYPES, Untrained, in_precision
+    from spp_det.parts import make_trunk, spread
+
+    prepare()
+    dataset = VOCDataset(args.data, split="test")
+    images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
+    untrained = Untrained(args.trunk, scales=(args.scale,))
+    dense, compressed, _ = untrained.detectors()
+    ours = {
+        f"spp_det, {kind}, {name}": in_precision(detector, dtype).detect
+        for kind, detector in (("dense", dense), ("compressed", compressed))
+        for name, dtype in DTYPES.items()
+    }
+    model = peer.faster_rcnn(make_trunk(untrained.config("spp")), args.scale, len(VOC_CLASSES))
+    with progress("detecting") as show:
+        seconds = peer.time_whole(images, ours | peer.faster_rcnn_sides(model), show)
+    console.print(peer.whole_table(seconds, len(images)))
+    return {"seconds": seconds, "trunk": args.trunk, "scale": args.scale, "images": len(images)}
 
 
 def prepare() -> None:
