@@ -96,6 +96,17 @@ def test_table_9_from_nothing_and_again(
     assert tool.main(arguments(workplace, "table10", "--timing", "0", "--set", *QUICK)) == 0  # the same runs
 
 
+def test_two_seeds_and_both_together(tool: ModuleType, workplace: Path, tmp_path: Path) -> None:
+    line = arguments(workplace, "table12", "--json", str(tmp_path / "out.json"), "--set", *QUICK)
+    assert tool.main([*line, "--only", "both"]) == 0
+    assert [row["here"] for row in json.loads((tmp_path / "out.json").read_text())["rows"]][1:] == [None, None]
+    assert tool.main(line) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["paper"] for row in rows] == [59.2, 59.1, 60.9]
+    assert all(0 <= row["here"] <= 100 for row in rows)
+    assert rows[2]["run"] == str(Path(rows[0]["run"])) + "+" + Path(rows[1]["run"]).name
+
+
 def test_what_was_not_asked_for_is_left_and_named(
     tool: ModuleType, workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from spp_det.errors import ConfigError, WeightsError
 from spp_det.evaluation import time_detectors
 from spp_det.files import read_json, write_json
 from spp_det.parts import make_dataset, make_trunk, spread
+from spp_det.pipeline.ensemble import evaluate_ensemble
 from spp_det.pipeline.paper_tables import RCNN, Base, Cell, PaperTable
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import Store, key_of
@@ -106,13 +107,16 @@ def reproduce(plan: Plan) -> Outcome:
         if data not in splits:
             splits[data] = _open(store, config)
         train_images, test_images = splits[data]
-        run = plan.out / _folder(cell, config)
+        joined = [outcome.runs[one] for one in cells if one.row in cell.joins and one in outcome.runs]
+        if len(joined) < len(cell.joins):
+            continue
+        run = plan.out / ("+".join(each.name for each in joined) or _folder(cell, config))
         inputs = [train_images.images_key, train_images.targets_key, test_images.images_key, test_images.targets_key]
         result = run / f"result-{key_of([inputs, *cell.test])}.json"
         if plan.wants(cell) and not result.exists():
             say(f"== {cell.name} ({number} of {len(cells)}): {run}")
             try:
-                write_json(result, _make(cell, config, run, store) | {"train_images": len(train_images.ids)})
+                write_json(result, _make(cell, config, run, store, joined) | {"train_images": len(train_images.ids)})
             except ConfigError as fault:  # a part that does not fit this row, as a pyramid without the level of fc6
                 outcome.faults[cell] = str(fault)
         if result.exists():
@@ -122,10 +126,13 @@ def reproduce(plan: Plan) -> Outcome:
     return outcome
 
 
-def _make(cell: Cell, config: Config, run: Path, store: Store) -> dict[str, Any]:
-    """Train and test the run of a cell; its metrics, and which of them the table shows."""
-    train(config, run, store.root)
-    evaluate_run(run, overrides=cell.test, store=store.root)
+def _make(cell: Cell, config: Config, run: Path, store: Store, joined: Sequence[Path]) -> dict[str, Any]:
+    """Train and test the run of a cell, or test those that it joins; the metrics, and which of them the table shows."""
+    if joined:
+        evaluate_ensemble(joined, out=run, store=store.root)
+    else:
+        train(config, run, store.root)
+        evaluate_run(run, overrides=cell.test, store=store.root)
     shown = {"method": METHODS[config.evaluate.method], "regression": config.regress.enabled}
     return read_json(run / "metrics.json") | shown
 

@@ -52,9 +52,6 @@ def notes(plan: Plan, outcome: Outcome) -> list[str]:
     missing = [cell for cell in plan.table.cells if cell not in outcome.metrics and cell not in outcome.faults]
     if missing:
         told.append("not made yet: " + "; ".join(cell.name for cell in missing))
-    together = [outcome.runs[cell] for cell in plan.table.cells if cell in outcome.runs and "(" in cell.row]
-    if len(together) > 1:
-        told.append(f"both together (paper: 60.9): tools/test_net.py --run {' '.join(map(str, together))}")
     return told
 
 
