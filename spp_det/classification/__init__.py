@@ -3,16 +3,23 @@
 from spp_det.classification.config import ClassificationConfig, load_classification
 from spp_det.classification.folders import LabelledImages, read_folders
 from spp_det.classification.network import SPPClassifier, build_classifier, load_classifier, save_classifier
+from spp_det.classification.testing import evaluate_classifier, view_errors
 from spp_det.classification.training import train_classifier
+from spp_det.classification.views import Plan, ViewClassifier, plan_views
 
 __all__ = [
     "ClassificationConfig",
     "LabelledImages",
+    "Plan",
     "SPPClassifier",
+    "ViewClassifier",
     "build_classifier",
+    "evaluate_classifier",
     "load_classification",
     "load_classifier",
+    "plan_views",
     "read_folders",
     "save_classifier",
     "train_classifier",
+    "view_errors",
 ]

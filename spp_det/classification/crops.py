@@ -36,7 +36,7 @@ def origins(size: Size, side: int, places: int = CORNERS) -> npt.NDArray[np.int6
 
 
 def cut(image: Image, origin: npt.NDArray[np.int64], side: int) -> Image:
-    """The square of an image that begins at `origin` (y, x)."""
+    """The square of an image that begins at `origin` (y, x), a view."""
     y, x = origin.tolist()
     return image[y : y + side, x : x + side]
 

@@ -67,12 +67,18 @@ def _images(folder: Path) -> list[Path]:
 
 
 def read_scaled(path: str | PathLike[str], short_side: int) -> Image:
-    """The image at a short side of so many px: uint8 [H, W, 3].
+    """The image at a short side of so many px: uint8 [H, W, 3]. Raises DataError as `read_picture` does."""
+    image = read_picture(path)
+    return resize(image, scaled_size(image.shape[:2], short_side))
 
-    Raises DataError as `read_image` does, and for one so slender that it would fill the memory.
+
+def read_picture(path: str | PathLike[str]) -> Image:
+    """The image: uint8 [H, W, 3].
+
+    Raises DataError as `read_image` does, and for one so slender that, at the scales here, it would fill the memory.
     """
     image = read_image(path)
-    size = image.shape[0], image.shape[1]
-    if max(size) > MOST_SLENDER * min(size):
-        raise DataError(path, f"is {size[1]} x {size[0]} pixels, more than {MOST_SLENDER} times as long as wide")
-    return resize(image, scaled_size(size, short_side))
+    height, width = image.shape[:2]
+    if max(height, width) > MOST_SLENDER * min(height, width):
+        raise DataError(path, f"is {width} x {height} pixels, more than {MOST_SLENDER} times as long as wide")
+    return image

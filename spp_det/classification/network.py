@@ -81,18 +81,16 @@ def save_classifier(folder: Path, network: SPPClassifier, config: Classification
     write_whole(folder / CONFIG, config_to_toml(config).encode())
 
 
-def load_classifier(
-    folder: Path, class_names: Sequence[str] | None = None
-) -> tuple[SPPClassifier, ClassificationConfig]:
+def load_classifier(folder: Path, overrides: Sequence[str] = ()) -> tuple[SPPClassifier, ClassificationConfig]:
     """The network that `save_classifier` left, in evaluation mode, and its configuration.
 
-    class_names: what the caller takes its classes for; None takes the folder's own.
+    overrides: of settings that do not change the network, as `--set` takes them.
     Raises DataError, ConfigError or WeightsError, naming the file, where one is missing, broken or does not fit.
     """
     if not (folder / WEIGHTS).is_file():
         raise DataError(folder, f"is no trained classifier (no {WEIGHTS})")
-    config = load_classification(folder / CONFIG)
-    names = list(class_names) if class_names is not None else read_json(folder / CLASSES)
+    config = load_classification(folder / CONFIG, overrides)
+    names = read_json(folder / CLASSES)
     tensors = read_tensors(folder / WEIGHTS)
     outputs = len(tensors.get("head.fc8.bias", ()))
     if outputs != len(names):

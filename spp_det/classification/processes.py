@@ -12,6 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spp_det.config import Precision
+from spp_det.networks.precision import compute_dtype
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -57,3 +60,13 @@ def processes() -> Iterator[Processes]:
         yield Processes(dist.get_rank(), world, device)
     finally:
         dist.destroy_process_group()
+
+
+def product_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that products are taken in, by autocast, while weights, sums and losses stay float32.
+
+    precision: "auto" is bfloat16 where the device is made for it, see `compute_dtype`.
+    """
+    if precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return compute_dtype(precision)

@@ -19,10 +19,9 @@ from spp_det.classification.crops import colour_components
 from spp_det.classification.folders import LabelledImages, read_folders
 from spp_det.classification.loading import Batch, CentreBatches, TrainingBatches, load
 from spp_det.classification.network import SPPClassifier, build_classifier, network_input, save_classifier
-from spp_det.classification.processes import Processes, processes
+from spp_det.classification.processes import Processes, processes, product_type
 from spp_det.errors import SppDetError
 from spp_det.files import write_json
-from spp_det.networks.precision import multiplies_bfloat16
 from spp_det.tooling import progress
 from spp_det.training.checkpoint import read_state, restore_training, training_arrays, write_state
 from spp_det.training.optimizer import set_rate, sgd
@@ -89,7 +88,7 @@ class Training:
         self.config, self.images, self.val, self.network, self.here = config, images, val, network, here
         self.checkpoint, self.skip_bad = checkpoint, skip_bad
         self.parallel = here.wrap(network)
-        self.amp = _amp_type(config, here.device)
+        self.amp = product_type(config.precision, here.device)
         settings = config.training
         self.optimizer = sgd(network, settings.momentum, settings.weight_decay)
         set_rate(self.optimizer, settings.rate)
@@ -263,11 +262,3 @@ def _identity(config: ClassificationConfig, images: LabelledImages, here: Proces
 
 def _noise_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence([*numbers, 2]).generate_state(1)[0])
-
-
-def _amp_type(config: ClassificationConfig, device: torch.device) -> torch.dtype:
-    """The type of products, while weights, sums and losses stay float32."""
-    if config.precision == "float32":
-        return torch.float32
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else multiplies_bfloat16()
-    return torch.bfloat16 if fast or config.precision == "bfloat16" else torch.float32

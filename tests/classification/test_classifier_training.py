@@ -17,6 +17,7 @@ from reference.classes import make_folders
 
 from spp_det.classification.config import ClassificationConfig, TrainingConfig, load_classification
 from spp_det.classification.network import load_classifier
+from spp_det.classification.testing import evaluate_classifier
 from spp_det.classification.training import Training, epoch_size, train_classifier
 from spp_det.config import config_to_toml
 from spp_det.errors import ConfigError, DataError, SppDetError
@@ -223,6 +224,16 @@ def test_the_tool_says_one_line_for_what_is_wrong(tmp_path: Path, data: Path) ->
     done = tool(train, "--config", path, "--data", tmp_path / "hollow", "--out", tmp_path / "run")
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/hollow/train/cat: is the folder of a class, and holds no image\n"
+
+
+def test_the_test_tool_prints_errors_by_views(tmp_path: Path, data: Path) -> None:
+    train_classifier(config(tmp_path, data, "training.epochs=1"), tmp_path / "run")
+    done = tool(ROOT / "tools" / "test_net.py", "--run", tmp_path / "run", "--set", 'testing.views=["crop", "98"]')
+    assert done.returncode == 0, done.stderr
+    assert "errors, 6 images, 3 classes" in done.stdout
+    assert set(json.loads((tmp_path / "run" / "errors.json").read_text())["views"]) == {"crop", "98"}
+    with pytest.raises(DataError, match="there is no such folder"):
+        evaluate_classifier(tmp_path / "run", split="tset")
 
 
 def test_the_configuration_is_complete_and_checked(tmp_path: Path, data: Path) -> None:
