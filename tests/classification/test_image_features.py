@@ -22,6 +22,7 @@ from spp_det.images import resize
 from spp_det.networks import build_trunk
 from spp_det.structures import Image
 
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
