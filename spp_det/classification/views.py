@@ -80,6 +80,7 @@ class ViewClassifier:
     ) -> None:
         self.network, self.view, self.dtype, self.watch = network, view, dtype, watch or Watch()
         self.passes = 0  # of the trunk
+        self.pixels = 0  # that went through it
 
     @torch.inference_mode()
     def probabilities(self, image: Image, plan: Plan) -> npt.NDArray[np.float32]:
@@ -125,6 +126,7 @@ class ViewClassifier:
         self.passes += 1
         with self.watch.stage("trunk"), self._products():
             x = torch.stack([self.network.trunk.tensor(picture) for picture in pictures])
+            self.pixels += x.shape[0] * x.shape[2] * x.shape[3]
             return self.network.trunk(x.to(self.network.device))
 
     def _pooled(self, feature_map: Tensor, scaled: Image, boxes: Boxes, whole: bool) -> list[Tensor]:
