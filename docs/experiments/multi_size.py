@@ -2,16 +2,15 @@
 
     python docs/experiments/multi_size.py --out runs/multi_size
 
-The images are the objects of *shapes*, each cut out of its scene with some of what lies around it: of any aspect ratio,
-and of any size in their image. The network is ZF-5's plan in small, the settings are the paper's in small: crops of 64
-px of the whole image at a short side of 73, and 51 px for the second size. Stopped, the same command goes on.
+The images show one of twelve silhouettes each, of any aspect ratio and size in an image of any aspect ratio. The
+network is ZF-5's plan in small, the settings are the paper's in small: crops of 48 px of the whole image at a short side
+of 55, and 39 px for the second size. Stopped, the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,24 @@ from torch import nn
 from spp_det.classification import evaluate_classifier, train_classifier
 from spp_det.classification.config import ClassificationConfig
 from spp_det.config import checked
-from spp_det.datasets.shapes_scene import SHAPES_CLASSES, draw_scene
+from spp_det.datasets.shapes_drawing import DISTRACTORS, SHAPES, cover, far_colour, paint, place, smooth_noise
 from spp_det.files import read_json
 from spp_det.networks import Preprocessing, Trunk
 from spp_det.networks.pretrained import randomise
 from spp_det.structures import Image
 from spp_det.tooling import console, run_tool, track
 
+SILHOUETTES = {**SHAPES, **DISTRACTORS}
 MODES: dict[str, dict[str, Any]] = {
-    "no SPP": {"levels": [6], "sizes": [64]},
-    "single-size": {"levels": [1, 2, 3, 6], "sizes": [64]},
-    "multi-size": {"levels": [1, 2, 3, 6], "sizes": [64, 51]},
+    "no SPP": {"levels": [6], "sizes": [48]},
+    "single-size": {"levels": [1, 2, 3, 6], "sizes": [48]},
+    "multi-size": {"levels": [1, 2, 3, 6], "sizes": [48, 39]},
 }
 VIEWS = ("crop", "full", "10", "10 crops")
 
 
 def small_trunk(weights: str = "random", input: str = "default") -> Trunk:
-    """Five convolutions at stride 4, padded by floor(k / 2): 16 x 16 cells of 64 px, 13 x 13 of 51."""
+    """Five convolutions at stride 4, padded by floor(k / 2): 12 x 12 cells of 48 px, 10 x 10 of 39."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(3, 24, 5, stride=2, padding=2),
         relu1=nn.ReLU(),
@@ -54,16 +54,20 @@ def small_trunk(weights: str = "random", input: str = "default") -> Trunk:
     return Trunk(body, name="small", out_channels=48, stride=4, offset=0.0, preprocessing=means)
 
 
-def objects(seed: int) -> Iterator[tuple[Image, int]]:
-    """Objects cut out of scene after scene, with up to half of their sides around them, and the label of each."""
-    for number in range(10**9):
-        rng = np.random.default_rng([seed, number])
-        image, target = draw_scene(rng)
-        for box, label in zip(target.boxes[~target.difficult], target.labels[~target.difficult], strict=True):
-            sides = np.tile(box[2:] - box[:2], 2)
-            grown = box + rng.uniform(0.05, 0.5, 4) * sides * [-1, -1, 1, 1]
-            x1, y1, x2, y2 = np.clip(grown, 0, [image.shape[1], image.shape[0]] * 2).astype(int)
-            yield image[y1:y2, x1:x2], int(label)
+def draw(rng: np.random.Generator, name: str) -> Image:
+    """A picture of one silhouette, its colour and its ground of no meaning."""
+    short, aspect = rng.uniform(40, 90), np.exp(rng.uniform(-0.9, 0.9))  # width / height of 0.4 .. 2.5
+    size = (int(short * max(1, 1 / aspect)), int(short * max(1, aspect)))
+    longer, shape = short * rng.uniform(0.4, 0.95), np.exp(rng.uniform(-0.7, 0.7))
+    sides = (longer * min(1, shape), longer * min(1, 1 / shape))
+    centre = tuple(rng.uniform(longer / 2, max(side - longer / 2, longer / 2 + 1)) for side in reversed(size))
+    canvas = np.empty((*size, 3), np.float32)
+    canvas[:] = ground = rng.uniform(40, 210, 3)
+    canvas += 15 * np.stack([smooth_noise(rng, size, 16.0) for _ in range(3)], axis=2)
+    colour, angle = far_colour(rng, [ground], 110), float(np.clip(rng.normal(0, 0.12), -0.3, 0.3))
+    for part in SILHOUETTES[name]:
+        paint(canvas, cover([place(contour, centre, sides, angle) for contour in part.contours], size), colour)
+    return np.clip(canvas + rng.normal(0, 6, canvas.shape), 0, 255).astype(np.uint8)
 
 
 def make_folders(root: Path, per_class: int, seed: int) -> None:
@@ -71,14 +75,11 @@ def make_folders(root: Path, per_class: int, seed: int) -> None:
     if root.is_dir():
         return
     aside = root.with_name(f".{root.name}")
-    left = np.full(len(SHAPES_CLASSES), per_class)
-    source = objects(seed)
-    for number in track(range(int(left.sum())), f"drawing {root.name}"):
-        image, label = next((image, label) for image, label in source if left[label])
-        left[label] -= 1
-        folder = aside / SHAPES_CLASSES[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        PillowImage.fromarray(image).save(folder / f"{number:05d}.png")
+    for label, name in enumerate(track(list(SILHOUETTES), f"drawing {root.name}")):
+        (aside / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            image = draw(np.random.default_rng([seed, label, number]), name)
+            PillowImage.fromarray(image).save(aside / name / f"{number:05d}.png")
     aside.rename(root)
 
 
@@ -94,12 +95,12 @@ def settings(data: Path, mode: str, seed: int, epochs: int) -> ClassificationCon
         "training": {
             "epochs": epochs,
             "batch_size": 32,
-            "short_side": 73,
-            "crop": 64,
+            "short_side": 55,
+            "crop": 48,
             "sizes": chosen["sizes"],
             "workers": 0,
         },
-        "testing": {"views": VIEWS, "short_side": 73, "view": 64, "scales": [64]},
+        "testing": {"views": VIEWS, "short_side": 55, "view": 48, "scales": [48]},
     }
     return checked(table, ClassificationConfig, mode)
 
@@ -110,12 +111,12 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/multi_size"), help="the folder for data and runs")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (3)")
     parser.add_argument("--epochs", type=int, default=24, help="of each training (24)")
-    parser.add_argument("--images", type=int, default=150, help="to learn from, of each class (150)")
+    parser.add_argument("--images", type=int, default=100, help="to learn from, of each class (100)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # the layers are too small for more
     data = args.out / f"data_{args.images}"
     make_folders(data / "train", args.images, seed=0)
-    make_folders(data / "val", 100, seed=1)
+    make_folders(data / "val", 40, seed=1)
     errors: dict[str, list[list[float]]] = {mode: [] for mode in MODES}
     for seed in range(args.seeds):
         for mode in MODES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -80,8 +79,3 @@ def colour_shift(
 ) -> npt.NDArray[np.float32]:
     """What is added to the red, green and blue of every pixel of one image: float32 [3]."""
     return components @ (deviation * rng.standard_normal(3)).astype(np.float32)
-
-
-def one_opencv_thread() -> None:
-    """Each process that reads images does so by one thread: there are as many of them as cores."""
-    cv2.setNumThreads(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spp_det.classification.config import ClassificationConfig, TrainingConfig
-from spp_det.classification.crops import colour_shift, cut, one_opencv_thread, origins, random_crop
+from spp_det.classification.crops import colour_shift, cut, origins, random_crop
 from spp_det.classification.folders import LabelledImages, read_scaled
 from spp_det.errors import DataError
 from spp_det.parallel import available_cores
@@ -147,4 +148,5 @@ def load(batches: Dataset[Batch], numbers: range, workers: int, pin: bool) -> It
 
 
 def _begin(_: int) -> None:
-    one_opencv_thread()
+    """A process that reads images does so by one thread: there are as many of them as cores."""
+    cv2.setNumThreads(0)

@@ -78,6 +78,8 @@ TABLE_3: dict[tuple[str, str], tuple[float, float]] = {
     ("overfeat7", "multi-size"): (32.57, 31.25),
 }
 
+ONE_VIEW: tuple[Views, Views] = ("crop", "full")
+
 # Table 4 and section 3.1.5: errors of Overfeat-7, multi-size; 96 views have no top-1 in the paper.
 TABLE_4: dict[Views, dict[str, float]] = {
     "10": {"top-1": 29.68, "top-5": 10.95},
@@ -119,7 +121,7 @@ def rows(table: int) -> list[Row]:
         return [
             _imagenet(3, key, views, {"top-1": figure})
             for key, figures in TABLE_3.items()
-            for views, figure in zip(("crop", "full"), figures, strict=True)
+            for views, figure in zip(ONE_VIEW, figures, strict=True)
         ]
     if table == 4:
         return [_imagenet(4, ("overfeat7", "multi-size"), views, paper) for views, paper in TABLE_4.items()]

@@ -102,7 +102,8 @@ class Training:
 
     def run(self) -> None:
         """All epochs that are not done yet."""
-        with torch.random.fork_rng():
+        gpus = [self.here.device] if self.here.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
             while self.state.epoch < self.config.training.epochs:
                 self._epoch()
                 self.save()
