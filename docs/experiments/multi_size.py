@@ -3,8 +3,8 @@
     python docs/experiments/multi_size.py --out runs/multi_size
 
 The images show one of twelve silhouettes each, of any aspect ratio and size in an image of any aspect ratio. The
-network is ZF-5's plan in small, the settings are the paper's in small: crops of 48 px of the whole image at a short side
-of 55, and 39 px for the second size. Stopped, the same command goes on.
+network is ZF-5's plan in small, the settings are the paper's in small: crops of 48 px of the whole image at a short
+side of 55, and 39 px for the second size. Stopped, the same command goes on.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def small_trunk(weights: str = "random", input: str = "default") -> Trunk:
 
 def draw(rng: np.random.Generator, name: str) -> Image:
     """A picture of one silhouette, its colour and its ground of no meaning."""
-    short, aspect = rng.uniform(40, 90), np.exp(rng.uniform(-0.9, 0.9))  # width / height of 0.4 .. 2.5
+    short, aspect = rng.uniform(40, 90), np.exp(rng.uniform(-0.5, 0.5))  # width / height of 0.6 .. 1.65
     size = (int(short * max(1, 1 / aspect)), int(short * max(1, aspect)))
-    longer, shape = short * rng.uniform(0.4, 0.95), np.exp(rng.uniform(-0.7, 0.7))
+    longer, shape = short * rng.uniform(0.45, 0.95), np.exp(rng.uniform(-0.7, 0.7))
     sides = (longer * min(1, shape), longer * min(1, 1 / shape))
     centre = tuple(rng.uniform(longer / 2, max(side - longer / 2, longer / 2 + 1)) for side in reversed(size))
     canvas = np.empty((*size, 3), np.float32)
@@ -94,7 +94,7 @@ def settings(data: Path, mode: str, seed: int, epochs: int) -> ClassificationCon
         "classifier": {"levels": chosen["levels"], "hidden": [256, 256]},
         "training": {
             "epochs": epochs,
-            "batch_size": 32,
+            "batch_size": 16,
             "short_side": 55,
             "crop": 48,
             "sizes": chosen["sizes"],
