@@ -201,6 +201,7 @@ def measure_views(args: argparse.Namespace) -> dict[str, Any]:
     from spp_det.classification import view_speed
     from spp_det.datasets import VOCDataset
     from spp_det.evaluation.timing import thread_limit
+    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")

@@ -70,7 +70,7 @@ def load_checkpoint(
 
 
 def training_arrays(module: nn.Module, optimizer: torch.optim.SGD) -> Arrays:
-    """What learns in a module and its buffers, as "weight.NAME", and the momentum of what learns, as "momentum.NAME"."""
+    """What learns in a module, and its buffers, as "weight.NAME"; the momentum of what learns as "momentum.NAME"."""
     arrays = {f"weight.{name}": value.detach().cpu().numpy() for name, value in _changing(module).items()}
     for name, parameter in _learning(module).items():
         arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().numpy()
