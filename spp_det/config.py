@@ -11,7 +11,7 @@ import copy
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import tomli_w
@@ -22,6 +22,7 @@ from spp_det.protocols import Protocol, drop_protocol, fill_protocol
 Rule = Literal["paper", "released"]
 Layer = Literal["pool5", "fc6", "fc7"]
 Precision = Literal["auto", "float32", "bfloat16"]
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -210,7 +211,12 @@ def _faults(config: Config) -> list[tuple[str, str]]:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> Config:
-    """Read a configuration file.
+    """Read the configuration of a detector; arguments and faults as of `read_table`."""
+    return config_from(read_table(path, overrides, **replaced), str(path))
+
+
+def read_table(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> dict[str, Any]:
+    """The nested dicts of a configuration file, unchecked.
 
     overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them. A
     `protocol` among them goes before what the file says, the others before the protocol.
@@ -234,26 +240,31 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any
         _put(table, key, value, text)
     for name, value in replaced.items():
         _put(table, name.replace("__", "."), value, name)
-    return config_from(table, str(path))
+    return table
 
 
 def config_from(table: dict[str, Any], source: str) -> Config:
     """A Config from nested dicts, as TOML or JSON give them. Raises ConfigError that names `source` and the key."""
     table = copy.deepcopy(table)
     fill_protocol(table)
+    return checked(table, Config, source)
+
+
+def checked(table: dict[str, Any], kind: type[T], source: str) -> T:
+    """A Struct of this kind from nested dicts. Raises ConfigError that names `source` and the key."""
     try:
-        return msgspec.convert(table, Config)
+        return msgspec.convert(table, kind)
     except msgspec.ValidationError as fault:
         raise ConfigError(f"{source}: {str(fault).replace('Object', 'the table')}") from None
 
 
-def config_to_dict(config: _Table) -> dict[str, Any]:
+def config_to_dict(config: msgspec.Struct) -> dict[str, Any]:
     """The configuration as nested dicts of TOML's types; a key that is None is left out."""
     table = msgspec.to_builtins(config)
     return _without_none(table)
 
 
-def config_to_toml(config: Config) -> str:
+def config_to_toml(config: msgspec.Struct) -> str:
     """The configuration as TOML, every key written out."""
     return tomli_w.dumps(config_to_dict(config))
 

@@ -9,7 +9,17 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from spp_det.errors import SppDetError
 
@@ -43,25 +53,27 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
 
 
 @contextmanager
-def progress(description: str, done: int = 0) -> Iterator[Callable[[int, int | None], None]]:
+def progress(description: str, done: int = 0, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with (done, total) after each step: shows both, and the time left.
 
-    A bar on a terminal, a line now and then when piped. done: how much was there before, which took no time now.
+    A bar on a terminal, a line now and then when piped. done: how much was there before, which took no time now;
+    unit: of what is counted; with it, how many a second are shown too.
     """
     if console.is_terminal:
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        speed = (_SpeedColumn(unit),) if unit else ()
+        with Progress(*columns, TimeRemainingColumn(), *speed, console=console) as bar:
             task = bar.add_task(description, total=None, completed=done)
             yield lambda count, total: bar.update(task, completed=count, total=total)
     else:
-        yield _Lines(description, done)
+        yield _Lines(description, done, unit)
 
 
 class _Lines:
     """Progress where no terminal shows a bar."""
 
-    def __init__(self, description: str, done: int) -> None:
-        self.description, self.before = description, done
+    def __init__(self, description: str, done: int, unit: str) -> None:
+        self.description, self.before, self.unit = description, done, unit
         self.start = self.last = time.monotonic()
 
     def __call__(self, count: int, total: int | None) -> None:
@@ -71,7 +83,19 @@ class _Lines:
         self.last = now
         rate = (count - self.before) / (now - self.start)
         left = f", {format_seconds((total - count) / rate)} left" if total else ""
-        print(f"  {self.description}: {count}/{total or '?'}{left}", flush=True)
+        speed = f", {rate:.0f} {self.unit}/s" if self.unit else ""
+        print(f"  {self.description}: {count}/{total or '?'}{speed}{left}", flush=True)
+
+
+class _SpeedColumn(ProgressColumn):
+    """How many of a unit a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.0f} {self.unit}/s")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, done: int = 0) -> Iterator[T]:

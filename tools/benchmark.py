@@ -6,6 +6,7 @@ python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against
 python tools/benchmark.py proposals-stages --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
 python tools/benchmark.py faster-rcnn --data data/VOCdevkit [--json FILE]
+python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 """
 
@@ -71,15 +72,22 @@ def main(argv: list[str] | None) -> int:
     faster.add_argument("--images", type=int, default=15, help="the median over so many test images (15)")
     faster.set_defaults(measure=measure_faster_rcnn)
 
+    views = parts.add_parser("views", help="98 views of a classifier pooled from maps, beside 98 crops")
+    views.add_argument("--trunk", default="zf5_table1", help="a trunk of the package (zf5_table1)")
+    views.add_argument("--images", type=int, default=3, help="the median over so many test images (3)")
+    views.add_argument("--repeats", type=int, default=1, help="runs over each image (1)")
+    views.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
+    views.set_defaults(measure=measure_views)
+
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling, stages, faster):
+    for part in (proposals, scaling, stages, faster, views):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
     for part in (proposals, scaling, stages):
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -217,6 +225,24 @@ def measure_faster_rcnn(args: argparse.Namespace) -> dict[str, Any]:
         seconds = peer.time_whole(images, ours | peer.faster_rcnn_sides(model), show)
     console.print(peer.whole_table(seconds, len(images)))
     return {"seconds": seconds, "trunk": args.trunk, "scale": args.scale, "images": len(images)}
+
+
+def measure_views(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `views`."""
+    from spp_det.classification import view_speed
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation.timing import thread_limit
+    from spp_det.parts import spread
+
+    prepare()
+    dataset = VOCDataset(args.data, split="test")
+    images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
+    clock = time.process_time if args.shared else time.perf_counter
+    with progress("timing") as show, thread_limit(1 if args.shared else None):
+        result = view_speed.time_views(view_speed.untrained(args.trunk), images, args.repeats, show, clock)
+    console.print(view_speed.views_table(result))
+    console.print(view_speed.views_line(result), soft_wrap=True)
+    return {"trunk": args.trunk, **result}
 
 
 def prepare() -> None:

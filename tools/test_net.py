@@ -7,6 +7,7 @@
 Prints the tables and writes metrics.json into the run's folder. Several runs are tested together as one detector, on
 the first one's images and windows; a configuration with `[ensemble]` names them otherwise.
 `--set regions.kind=rcnn` tests the same detector with R-CNN's warped crops in place of the pooled windows.
+Of a classifier it prints top-1 and top-5 errors, by views.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from spp_det.classification.config import is_classification
 from spp_det.tooling import run_tool
 
 
@@ -56,6 +58,11 @@ def main(argv: list[str] | None) -> int:
         parser.error("--out is for several runs: one run's metrics.json lies in its own folder")
     if not single and args.timing:
         parser.error("--timing is of one run")
+    if single and (args.run[0] / "config.toml").is_file() and is_classification(args.run[0] / "config.toml"):
+        from spp_det.classification.testing import evaluate_classifier
+
+        evaluate_classifier(args.run[0], args.data, args.split, args.set, args.skip_bad_images)
+        return 0
     from spp_det.pipeline import evaluate_ensemble, evaluate_run  # takes seconds: after what can go wrong without it
 
     common: dict[str, Any] = {

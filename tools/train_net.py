@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Train a detector: every stage of an experiment, from images and boxes to SVMs and box regressors.
+"""Train a detector: every stage of an experiment, from images and boxes to SVMs and box regressors. Or a classifier.
 
     python tools/train_net.py --config configs/voc07_lite0.toml --data data/VOCdevkit --out runs/voc07_lite0
+    python tools/train_net.py --config configs/imagenet_spp_zf5.toml --data data/imagenet
+    torchrun --standalone --nproc-per-node 8 tools/train_net.py --config configs/imagenet_spp_zf5.toml
 
 Stopped at any moment, the same command goes on where it was; a stage whose settings and inputs are unchanged is not run
 again.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from spp_det.classification.config import is_classification, load_classification
 from spp_det.config import load_config
 from spp_det.tooling import run_tool
 
@@ -31,10 +34,16 @@ def main(argv: list[str] | None) -> int:
     )
     args = parser.parse_args(argv)
     replaced = {"data__root": args.data} if args.data else {}
+    out = args.out or Path("runs") / args.config.stem
+    if is_classification(args.config):
+        settings = load_classification(args.config, args.set, **replaced)
+        from spp_det.classification.training import train_classifier
+
+        train_classifier(settings, out, skip_bad=args.skip_bad_images)
+        return 0
     config = load_config(args.config, args.set, **replaced)
     from spp_det.pipeline import train  # takes seconds: after what can go wrong without it
 
-    out = args.out or Path("runs") / args.config.stem
     train(config, out, store=args.store, skip_bad=args.skip_bad_images)
     return 0
 

@@ -41,14 +41,16 @@ class LowRankLinear(nn.Module):
 class FcHead(nn.Module):
     """fc6, ReLU, dropout, fc7, ReLU, dropout, fc8: a vector [R, in_features] to logits [R, num_classes + 1].
 
-    The last logit is the background's. fc8 starts as in the paper, Gaussian of standard deviation 0.01. fc6 and fc7
-    start after He et al. (2015), sqrt(2 / fan_in), so that the variance of the signal is kept whatever the pyramid and
-    the width: for 16,000 inputs this is 0.011, the release's 0.01, but its 0.01 for all would halve the signal in an
-    fc7 of 4,096 inputs and shrink it more in smaller heads. All biases start at 0, those of fc8 at `fc8_bias`.
+    The last logit is the background's, where there is one. fc8 starts as in the paper, Gaussian of standard deviation
+    0.01. fc6 and fc7 start after He et al. (2015), sqrt(2 / fan_in), so that the variance of the signal is kept
+    whatever the pyramid and the width: for 16,000 inputs this is 0.011, the release's 0.01, but its 0.01 for all would
+    halve the signal in an fc7 of 4,096 inputs and shrink it more in smaller heads. All biases start at 0, those of fc8
+    at `fc8_bias`.
 
     in_features: length of the pooled vector; hidden: widths of fc6 and fc7; num_classes: K, without background;
     dropout: probability in [0, 1); seed: of the initial weights, torch's own generator stays as it was.
     fc8_bias: 1 in the release. A softmax is the same for any, and so is what is learnt, but for rounding.
+    background: whether there is a logit for it, which a classifier of whole images does without.
 
     fc6 and fc7 may become `LowRankLinear`s (see compression.py); "code6" is then what lies between the factors of fc6.
     `to(torch.bfloat16)` makes the layers compute in that precision; `numpy` takes and gives float32 all the same.
@@ -65,10 +67,11 @@ class FcHead(nn.Module):
         dropout: float = 0.5,
         seed: int = 0,
         fc8_bias: float = 0.0,
+        background: bool = True,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        widths = (in_features, *hidden, num_classes + 1)
+        widths = (in_features, *hidden, num_classes + background)
         fcs = [nn.utils.skip_init(nn.Linear, n, m) for n, m in pairwise(widths)]
         generator = torch.Generator().manual_seed(seed)
         for fc in fcs[:2]:

@@ -43,7 +43,7 @@ def pretrained_fc(
     )
 
 
-def randomise(body: nn.Module) -> nn.Module:
+def randomise(body: nn.Module, seed: int = 0) -> nn.Module:
     """The body, its convolutions given seeded weights after He et al. (2015) and biases of zero."""
 
     def init() -> nn.Module:
@@ -54,4 +54,4 @@ def randomise(body: nn.Module) -> nn.Module:
                     nn.init.zeros_(conv.bias)
         return body
 
-    return seeded(init)
+    return seeded(init, seed)

@@ -123,10 +123,10 @@ def not_downloaded(source: str, fault: BaseException) -> str:
     )
 
 
-def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """The module that `build` makes, its random weights the same every time; torch's own generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return build()
 
 

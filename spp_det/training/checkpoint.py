@@ -51,11 +51,8 @@ def save_checkpoint(
     log: list[dict[str, float]],
 ) -> None:
     """The layers that learn, their momentum and the iteration."""
-    arrays: Arrays = {}
-    for name, parameter in _learning(module).items():
-        arrays[f"weight.{name}"] = parameter.detach().numpy()
-        arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].numpy()
-    write_state(path, arrays, {"settings": asdict(settings), "iteration": iteration, "log": log})
+    described = {"settings": asdict(settings), "iteration": iteration, "log": log}
+    write_state(path, training_arrays(module, optimizer), described)
 
 
 def load_checkpoint(
@@ -68,17 +65,35 @@ def load_checkpoint(
     if path is None or not path.exists():
         return 0, []
     arrays, state = read_state(path, asdict(settings))
-    learning = _learning(module)
-    shapes = {f"weight.{name}": tuple(value.shape) for name, value in learning.items()}
+    restore_training(path, arrays, module, optimizer)
+    return state["iteration"], state["log"]
+
+
+def training_arrays(module: nn.Module, optimizer: torch.optim.SGD) -> Arrays:
+    """What learns in a module, and its buffers, as "weight.NAME"; the momentum of what learns as "momentum.NAME"."""
+    arrays = {f"weight.{name}": value.detach().cpu().numpy() for name, value in _changing(module).items()}
+    for name, parameter in _learning(module).items():
+        arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().numpy()
+    return arrays
+
+
+def restore_training(path: Path, arrays: Arrays, module: nn.Module, optimizer: torch.optim.SGD) -> None:
+    """Undo `training_arrays`. Raises SppDetError, naming `path`, where they are of another module."""
+    changing = _changing(module)
+    shapes = {f"weight.{name}": tuple(value.shape) for name, value in changing.items()}
     if {name: array.shape for name, array in arrays.items() if name.startswith("weight.")} != shapes:
         raise SppDetError(f"{path}: was written for other layers; remove it to start again")
     with torch.no_grad():
-        for name, parameter in learning.items():
-            parameter.copy_(torch.from_numpy(arrays[f"weight.{name}"]))
+        for name, value in changing.items():
+            value.copy_(torch.from_numpy(arrays[f"weight.{name}"]))
+        for name, parameter in _learning(module).items():
             momentum = torch.empty_like(parameter).copy_(torch.from_numpy(arrays[f"momentum.{name}"]))
             optimizer.state[parameter]["momentum_buffer"] = momentum
-    return state["iteration"], state["log"]
 
 
 def _learning(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+
+
+def _changing(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**_learning(module), **dict(module.named_buffers())}

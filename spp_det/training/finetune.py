@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from spp_det.errors import SppDetError
 from spp_det.structures import Boxes
 from spp_det.training.checkpoint import load_checkpoint, save_checkpoint
+from spp_det.training.optimizer import set_rate, sgd
 from spp_det.training.sampling import SamplingSettings, sample_chunk
 from spp_det.training.source import Progress, WindowSource, silent
 
@@ -129,7 +130,7 @@ def tune(
     is broken or another run's.
     """
     module = tuned.module
-    optimizer = _optimizer(module, settings)
+    optimizer = sgd(module, settings.momentum, settings.weight_decay, settings.bias_rate, settings.fc8_rate)
     done, log = load_checkpoint(checkpoint, module, optimizer, settings)
     module.train()
     with torch.random.fork_rng(devices=[]):
@@ -141,8 +142,7 @@ def tune(
                 logits, loss = tuned.backward(inputs, labels, settings.bfloat16)
                 if not math.isfinite(loss.item()):
                     raise SppDetError(f"fine-tuning: loss {loss.item()} at iteration {done}, learning rate {rate}")
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["factor"]
+                set_rate(optimizer, rate)
                 optimizer.step()
                 done += 1
                 losses.append(loss.item())
@@ -171,19 +171,3 @@ def _batches(
     torch.manual_seed(int(np.random.SeedSequence([settings.seed, chunk, 1]).generate_state(1)[0]))
     for batch, of_batch in zip(inputs, labels, strict=True):
         yield batch, torch.from_numpy(of_batch)
-
-
-def _optimizer(module: nn.Module, settings: FinetuneSettings) -> torch.optim.SGD:
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, weight in module.named_parameters():
-        if weight.requires_grad:
-            groups.setdefault((name.endswith("bias"), "fc8." in name), []).append(weight)
-    described = [
-        {
-            "params": weights,
-            "factor": (settings.bias_rate if bias else 1.0) * (settings.fc8_rate if fc8 else 1.0),
-            "weight_decay": 0.0 if bias else settings.weight_decay,
-        }
-        for (bias, fc8), weights in groups.items()
-    ]
-    return torch.optim.SGD(described, lr=0.0, momentum=settings.momentum, fused=True)

@@ -1,0 +1,114 @@
+"""SPP-net as a classifier: a trunk, the SPP layer, fc6, fc7 and a softmax over the classes, all of it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from spp_det.classification.config import ClassificationConfig, load_classification
+from spp_det.config import config_to_toml
+from spp_det.errors import ConfigError, DataError
+from spp_det.files import read_json, write_json, write_whole
+from spp_det.networks import FcHead, Preprocessing, Trunk, build_trunk, fill_from_pretrained
+from spp_det.networks.pretrained import randomise
+from spp_det.networks.weights import fill, read_tensors
+from spp_det.pooling import pool_maps, vector_length
+
+CONFIG, CLASSES, WEIGHTS = "config.toml", "classes.json", "model.safetensors"
+
+
+class SPPClassifier(nn.Module):
+    """Images of any one size to logits.
+
+    trunk: its layers are trained here, so do not share it; head: without a background; levels: of the pyramid;
+    class_names: K names, in the order of the logits. Raises ConfigError where these do not fit each other.
+    """
+
+    def __init__(self, trunk: Trunk, head: FcHead, levels: Sequence[int], class_names: Sequence[str]) -> None:
+        super().__init__()
+        if head.fc6.in_features != vector_length(trunk.out_channels, levels):
+            raise ConfigError(
+                f"fc6 takes {head.fc6.in_features} numbers, not the levels {list(levels)} of {trunk.name}"
+            )
+        if head.fc8.out_features != len(class_names):
+            raise ConfigError(f"fc8 has {head.fc8.out_features} outputs for {len(class_names)} classes")
+        self.trunk, self.head = trunk, head
+        self.levels, self.class_names = tuple(levels), tuple(class_names)
+        self.trunk.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Self:
+        """Also the trunk's layers, which a trunk alone keeps as in testing."""
+        super().train(mode)
+        self.trunk.body.train(mode)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [B, 3, H, W], preprocessed, to logits float32 [B, K]."""
+        return self.head(pool_maps(self.trunk(x), self.levels)).float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layers are."""
+        return self.head.fc8.weight.device
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights by name, float32, on the CPU."""
+        return {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+
+
+def build_classifier(config: ClassificationConfig, class_names: Sequence[str]) -> SPPClassifier:
+    """The network of a configuration as it starts: from the trunk's weights, or all of it random, by the seed."""
+    trunk = build_trunk(config.trunk.name, config.trunk.weights, config.trunk.input)
+    if config.trunk.weights == "random":
+        randomise(trunk.body, config.seed)
+    levels, settings = config.classifier.levels, config.classifier
+    length = vector_length(trunk.out_channels, levels)
+    head = FcHead(length, settings.hidden, len(class_names), settings.dropout, config.seed, background=False)
+    if trunk.pretrained_fc is not None:
+        fill_from_pretrained(head, trunk.pretrained_fc, trunk.out_channels, levels)
+    return SPPClassifier(trunk, head, levels, class_names)
+
+
+def save_classifier(folder: Path, network: SPPClassifier, config: ClassificationConfig) -> None:
+    """The network, its classes and its configuration into a folder."""
+    write_whole(folder / WEIGHTS, save(network.tensors()))
+    write_json(folder / CLASSES, list(network.class_names))
+    write_whole(folder / CONFIG, config_to_toml(config).encode())
+
+
+def load_classifier(folder: Path, overrides: Sequence[str] = ()) -> tuple[SPPClassifier, ClassificationConfig]:
+    """The network that `save_classifier` left, in evaluation mode, and its configuration.
+
+    overrides: of settings that do not change the network, as `--set` takes them.
+    Raises DataError, ConfigError or WeightsError, naming the file, where one is missing, broken or does not fit.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise DataError(folder, f"is no trained classifier (no {WEIGHTS})")
+    config = load_classification(folder / CONFIG, overrides)
+    names = read_json(folder / CLASSES)
+    tensors = read_tensors(folder / WEIGHTS)
+    outputs = len(tensors.get("head.fc8.bias", ()))
+    if outputs != len(names):
+        raise DataError(folder / CLASSES, f"names {len(names)} classes, where {WEIGHTS} is for {outputs}")
+    trunk = build_trunk(config.trunk.name, "random", config.trunk.input)
+    length = vector_length(trunk.out_channels, config.classifier.levels)
+    head = FcHead(length, config.classifier.hidden, len(names), config.classifier.dropout, background=False)
+    network = SPPClassifier(trunk, head, config.classifier.levels, names)
+    fill(network, tensors, folder / WEIGHTS)
+    return network.eval(), config
+
+
+def network_input(pixels: Tensor, shifts: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """What a trunk takes, computed where the pixels are, as `Preprocessing` computes it for one image.
+
+    pixels: uint8 [B, H, W, 3], RGB; shifts: float32 [B, 3], added to red, green and blue. Returns float32 [B, 3, H, W].
+    """
+    shifted = pixels.float() + shifts[:, None, None, :]
+    ordered = shifted if preprocessing.channel_order == "rgb" else shifted.flip(3)
+    mean, std = (torch.tensor(values, device=pixels.device) for values in (preprocessing.mean, preprocessing.std))
+    return ((ordered * (preprocessing.maximum / 255) - mean) / std).permute(0, 3, 1, 2)
