@@ -37,6 +37,12 @@ class Split:
     images_key: str
     targets_key: str
 
+    def classes_without_objects(self, use_difficult: bool = False) -> list[str]:
+        """The names of the classes that no object is of; difficult ones count with `use_difficult` only."""
+        there = [t.labels if use_difficult else t.labels[~t.difficult] for t in self.targets.values()]
+        labels = set(np.concatenate([np.zeros(0, np.int64), *there]).tolist())
+        return [name for label, name in enumerate(self.dataset.class_names) if label not in labels]
+
 
 def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
     """Read every image and annotation of a split once; what is found is kept, so that the next start is quick.

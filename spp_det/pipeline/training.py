@@ -72,7 +72,8 @@ class Run:
 
     def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
         self.config, self.out, self.store = config, out, store
-        self.split: Split = open_split(store, dataset or make_dataset(config, config.data.train), skip_bad)
+        images = make_dataset(config, config.data.train) if dataset is None else dataset
+        self.split: Split = open_split(store, images, skip_bad)
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
         self.trunk_digest = self.trunk.digest()
@@ -81,6 +82,9 @@ class Run:
         self.regions = make_regions(config, self.trunk, self.head)
         self.stages: dict[str, Any] = {}
         say(f"{len(self.split.ids)} images, {len(self.class_names)} classes, trunk {config.trunk.name}")
+        without = self.split.classes_without_objects(config.data.use_difficult)
+        if without:
+            say(f"without an object, and so not learnt: {', '.join(without)}")
 
     def stage(self, title: str, stage: StageFolder, work: Callable[[StageFolder], None]) -> StageFolder:
         """Run a stage unless it is done, and note its key and its seconds."""

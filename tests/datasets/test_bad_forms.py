@@ -322,6 +322,7 @@ def test_voc_faults_are_named_counted_and_skipped(voc: Path, tmp_path: Path) -> 
     split = open_split(Store(tmp_path / "store"), dataset, skip_bad=True)
     assert split.ids == ("b", "c")
     assert set(split.skipped) == {"a", "b", "d"}
+    assert split.classes_without_objects() == ["bolt"]
 
 
 # --- boxes
