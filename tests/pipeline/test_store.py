@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from spp_det.errors import DataError
@@ -16,6 +17,7 @@ from spp_det.parallel import map_ordered
 from spp_det.pipeline.store import Store, key_of
 
 
+@hypothesis_settings(deadline=None)  # a busy machine is no fault
 @given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False) | st.text(), max_size=5))
 def test_a_key_does_not_depend_on_the_order_of_settings(settings: dict) -> None:
     assert key_of(settings) == key_of(dict(reversed(settings.items())))
