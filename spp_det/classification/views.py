@@ -109,9 +109,10 @@ class ViewClassifier:
                 continue
             crops = [_cut(picture, box) for picture, boxes in zip(pictures, squares, strict=False) for box in boxes]
             batches = [crops[start : start + CROPS_AT_ONCE] for start in range(0, len(crops), CROPS_AT_ONCE)]
-            vectors += [pool_maps(self._convolve(batch), self.network.levels) for batch in batches]
-            if whole:
-                vectors.append(pool_maps(self._convolve(pictures), self.network.levels))
+            for batch in [*batches, pictures] if whole else batches:
+                maps = self._convolve(batch)
+                with self.watch.stage("pooling"):
+                    vectors.append(pool_maps(maps, self.network.levels))
         return torch.cat(vectors)
 
     def _squares(self, scaled: Image, plan: Plan) -> list[Boxes]:
