@@ -205,16 +205,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any
         raise ConfigError(f"{path}: is not a UTF-8 text") from None
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{path}: is not TOML: {fault}") from None
-    for text in overrides:
-        key, value = _parse_override(text)
-        _put(table, key, value, text)
+    _override(table, overrides)
     for name, value in replaced.items():
         _put(table, name.replace("__", "."), value, name)
     return config_from(table, str(path))
 
 
-def config_from(table: dict[str, Any], source: str) -> Config:
-    """A Config from nested dicts, as TOML or JSON give them. Raises ConfigError that names `source` and the key."""
+def config_from(table: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:
+    """A Config from nested dicts, as TOML or JSON give them, which the overrides change.
+
+    Raises ConfigError that names `source` and the key.
+    """
+    _override(table, overrides)
     try:
         return msgspec.convert(table, Config)
     except msgspec.ValidationError as fault:
@@ -236,6 +238,12 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return value
+
+
+def _override(table: dict[str, Any], overrides: Sequence[str]) -> None:
+    for text in overrides:
+        key, value = _parse_override(text)
+        _put(table, key, value, text)
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

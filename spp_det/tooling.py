@@ -15,6 +15,7 @@ from spp_det.errors import SppDetError
 
 T = TypeVar("T")
 console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)  # progress goes here, so that a pipe gets results alone
 PLAIN_SECONDS = 15.0  # how often a line appears where no terminal shows a bar
 
 
@@ -44,13 +45,13 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
 
 @contextmanager
 def progress(description: str, done: int = 0) -> Iterator[Callable[[int, int | None], None]]:
-    """A function to call with (done, total) after each step: shows both, and the time left.
+    """A function to call with (done, total) after each step: shows both, and the time left, on standard error.
 
-    A bar on a terminal, a line now and then when piped. done: how much was there before, which took no time now.
+    A bar on a terminal, else a line now and then. done: how much was there before, which took no time now.
     """
-    if console.is_terminal:
+    if notes.is_terminal:
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        with Progress(*columns, TimeRemainingColumn(), console=notes) as bar:
             task = bar.add_task(description, total=None, completed=done)
             yield lambda count, total: bar.update(task, completed=count, total=total)
     else:
@@ -71,7 +72,7 @@ class _Lines:
         self.last = now
         rate = (count - self.before) / (now - self.start)
         left = f", {format_seconds((total - count) / rate)} left" if total else ""
-        print(f"  {self.description}: {count}/{total or '?'}{left}", flush=True)
+        print(f"  {self.description}: {count}/{total or '?'}{left}", file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, done: int = 0) -> Iterator[T]:

@@ -52,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     classes = args.classes or (SHAPES_CLASSES if args.format == "shapes" else VOC_CLASSES)
     reports = check_dataset(args.data, args.year, args.split, classes, track)
     for report in reports:
-        console.print(report.table())
-        for fault in report.faults:
-            console.print(str(fault), style="red", markup=False, soft_wrap=True)
+        report.show(console)
     return int(any(report.faults for report in reports))
 
 

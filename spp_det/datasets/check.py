@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.table import Table
 
 from spp_det.datasets.base import Progress
@@ -44,6 +46,20 @@ class SplitReport:
         self.images += clear > 0
         self.objects += clear
         self.difficult += np.bincount(target.labels[target.difficult], minlength=number)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts and the faults as JSON has them."""
+        counts = zip(self.images.tolist(), self.objects.tolist(), self.difficult.tolist(), strict=True)
+        keys = ("images", "objects", "difficult")
+        by_class = {name: dict(zip(keys, row, strict=True)) for name, row in zip(self.class_names, counts, strict=True)}
+        faults = [str(fault) for fault in self.faults]
+        return {"split": self.split, "images": self.total, "classes": by_class, "faults": faults}
+
+    def show(self, console: Console) -> None:
+        """Print the table, and a line for each fault."""
+        console.print(self.table())
+        for fault in self.faults:
+            console.print(str(fault), style="red", markup=False, soft_wrap=True)
 
     def table(self) -> Table:
         """The counts, a row a class."""

@@ -13,12 +13,11 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
-from spp_det.detection import Candidates, Detector, draw, finish, save_image
+from spp_det.detection import Candidates, Detector, finish
 from spp_det.detection.bundle import load_detector
-from spp_det.errors import ConfigError, DataError
+from spp_det.errors import ConfigError
 from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
-from spp_det.images import read_image
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
@@ -58,7 +57,8 @@ def evaluate_run(
     proposals = proposals_stage(folder, config, images)
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
-    found = _detect(folder, run, config, detector, images, proposals)
+    stage = detect_stage(folder, run, config, images, proposals)
+    found = _detect(stage, detector, images, proposals)
     metrics = _evaluate(config, images, found, detector.class_names)
     targets = images.targets
     windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
@@ -68,22 +68,24 @@ def evaluate_run(
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
     metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["overrides"], metrics["skipped"] = list(overrides), images.skipped
+    metrics["overrides"], metrics["skipped"], metrics["detections"] = list(overrides), images.skipped, stage.key
     write_json(run / "metrics.json", _without_nan(metrics))
     _print(config, metrics, images)
     return metrics
 
 
-def _detect(
-    store: Store, run: Path, config: Config, detector: Detector, images: Split, proposals: StageFolder
-) -> dict[str, Candidates]:
-    """The candidates of every image, from the store where they are there already."""
+def detect_stage(store: Store, run: Path, config: Config, images: Split, proposals: StageFolder) -> StageFolder:
+    """The folder of the detections of a split by the detector of a run."""
     settings = {
         name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
     }
     settings["precision"] = str(compute_dtype(config.precision))
     inputs = {"proposals": proposals.key, "images": images.images_key, "detector": _digest(run)}
-    stage = store.stage("detect", DETECT_VERSION, settings, inputs)
+    return store.stage("detect", DETECT_VERSION, settings, inputs)
+
+
+def _detect(stage: StageFolder, detector: Detector, images: Split, proposals: StageFolder) -> dict[str, Candidates]:
+    """The candidates of every image, from the store where they are there already."""
     if not stage.done:
         missing = stage.missing(list(images.ids), SUFFIX)
         for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
@@ -187,22 +189,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def detect_files(
-    run: Path, pictures: Sequence[Path], split: str | None, images: int, min_score: float, out: Path
-) -> None:
-    """Detect in pictures, or in the first `images` of a split; draw what scores `min_score` or more, and name it."""
-    torch.set_num_threads(available_cores())
-    detector = Detector.load(run)
-    if split:
-        dataset = make_dataset(load_config(run / "config.toml"), split)
-        pictures = [dataset.image_path(image_id) for image_id in dataset.ids[:images]]
-    if len({path.name for path in pictures}) < len(pictures):
-        raise DataError(out, "two of the pictures have one name, and would be drawn into one file")
-    for path in pictures:
-        detections = detector.detect(path, min_score=min_score)
-        target = out / f"{path.stem}.jpg"
-        save_image(target, draw(read_image(path), detections, min_score))
-        found = ", ".join(f"{name} {score:.2f}" for _, score, name in detections) or "nothing"
-        console.print(f"{target}: {found}", soft_wrap=True, markup=False)

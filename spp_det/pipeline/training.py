@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from spp_det.pipeline.windows import TrainingWindows
 from spp_det.regions import SPPRegions
 from spp_det.tooling import format_seconds
 
-Say = Callable[[str], None]
+TRAINING = "training.json"  # what a training was started with, for those who ask before it has ended
+MAPS_TITLES = {False: "maps", True: "maps, mirrored"}  # by whether the images are mirrored
 
 
 def say(text: str) -> None:
@@ -41,30 +43,57 @@ def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool =
     """
     torch.set_num_threads(available_cores())
     _announce_changes(config, out)
-    run = Run(config, out, Store(store or out.parent / "store"), skip_bad)
+    run = Run(config, Store(store or out.parent / "store"), skip_bad)
+    say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}")
+    write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
     run.prepare()
     run.learn()
-    run.save()
+    run.save(out)
     for image_id, fault in run.split.skipped.items():
         say(f"left out {image_id}: {fault}")
 
 
 class Run:
-    """One training, stage after stage."""
+    """One training, stage after stage. `plan` names them all before one is run."""
 
-    def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool) -> None:
-        self.config, self.out, self.store = config, out, store
+    def __init__(self, config: Config, store: Store, skip_bad: bool) -> None:
+        self.config, self.store = config, store
         self.split: Split = open_split(store, make_dataset(config, config.data.train), skip_bad)
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
         self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
+        self.plan = self._plan()
         self.stages: dict[str, Any] = {}
-        say(f"{len(self.split.ids)} images, {len(self.class_names)} classes, trunk {config.trunk.name}")
 
-    def stage(self, title: str, stage: StageFolder, work: Callable[[StageFolder], None]) -> StageFolder:
-        """Run a stage unless it is done, and note its key and its seconds."""
+    def _plan(self) -> dict[str, StageFolder]:
+        """The folder of every stage by its title, in the order that they run."""
+        config, split, store = self.config, self.split, self.store
+        plan = {"proposals": proposals_stage(store, config, split)}
+        if isinstance(self.regions, SPPRegions):
+            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
+                plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
+        settings = {
+            "regions": msgspec.to_builtins(config.regions),
+            "maps": msgspec.to_builtins(config.maps),
+            "use_difficult": config.data.use_difficult,
+            "seed": config.seed,
+            "precision": str(self.dtype),
+        }
+        inputs = {"proposals": plan["proposals"].key, "targets": split.targets_key, "trunk": self.trunk.digest()}
+        basis = Basis(settings, inputs)
+        plan["fine-tuning"] = tuned = basis.stage(store, "finetune", config.finetune)
+        plan["SVMs"] = basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned))
+        if config.regress.enabled:
+            plan["box regression"] = basis.stage(
+                store, "regress", config.regress, **_tuned(config.regress.layer, tuned)
+            )
+        return plan
+
+    def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
+        """Run a stage of the plan unless it is done, and note its key and its seconds."""
+        stage = self.plan[title]
         if stage.done:
             say(f"  {title:<16} done before ({stage.key})")
             self.stages[title] = {"key": stage.key, "seconds": None}
@@ -79,61 +108,32 @@ class Run:
 
     def prepare(self) -> None:
         """Proposals and maps."""
-        config, split, store = self.config, self.split, self.store
-        proposals = self.stage(
-            "proposals", proposals_stage(store, config, split), lambda s: make_proposals_stage(s, config, split)
-        )
+        config, split, regions = self.config, self.split, self.regions
+        proposals = self.stage("proposals", lambda s: make_proposals_stage(s, config, split))
         maps: dict[bool, StageFolder] = {}
-        if isinstance(self.regions, SPPRegions):
-            regions = self.regions
-            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
-                maps[flipped] = self.stage(
-                    "maps, mirrored" if flipped else "maps",
-                    maps_stage(store, config, split, self.trunk, flipped),
-                    lambda s, flipped=flipped: make_maps_stage(s, regions, split, flipped),  # type: ignore[misc]
-                )
-        self.source = TrainingWindows(split, proposals, maps, self.regions, config.data.use_difficult)
-        settings = {
-            "regions": msgspec.to_builtins(config.regions),
-            "maps": msgspec.to_builtins(config.maps),
-            "use_difficult": config.data.use_difficult,
-            "seed": config.seed,
-            "precision": str(self.dtype),
-        }
-        inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk.digest()}
-        self.basis = Basis(settings, inputs)
+        for flipped, title in MAPS_TITLES.items():
+            if title in self.plan:
+                assert isinstance(regions, SPPRegions)
+                work = partial(make_maps_stage, regions=regions, split=split, flipped=flipped)
+                maps[flipped] = self.stage(title, work)
+        self.source = TrainingWindows(split, proposals, maps, regions, config.data.use_difficult)
 
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
-        config, store, basis, source = self.config, self.store, self.basis, self.source
-        tuned = self.stage(
-            "fine-tuning",
-            basis.stage(store, "finetune", config.finetune),
-            lambda s: tune_head(s, self.head, source, config),
-        )
-        tuned_head(tuned, self.head)
+        config, source = self.config, self.source
+        tuned_head(self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config)), self.head)
         self.tuned = deepcopy(self.head)  # what is saved stays float32
         self.head.to(self.dtype)
-        svm = self.stage(
-            "SVMs",
-            basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned)),
-            lambda s: fit_svms(s, source, config),
-        )
-        self.svms = load_svms(svm)
+        self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config)))
         self.regressor = None
         if config.regress.enabled:
-            regress = self.stage(
-                "box regression",
-                basis.stage(store, "regress", config.regress, **_tuned(config.regress.layer, tuned)),
-                lambda s: fit_regressor(s, source, config),
-            )
-            self.regressor = load_regressor(regress)
+            self.regressor = load_regressor(self.stage("box regression", lambda s: fit_regressor(s, source, config)))
 
-    def save(self) -> None:
+    def save(self, out: Path) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
-        save_detector(self.out, self.config, self.class_names, self.trunk, self.tuned, self.svms, self.regressor)
-        write_json(self.out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
-        say(f"trained: {self.out}")
+        save_detector(out, self.config, self.class_names, self.trunk, self.tuned, self.svms, self.regressor)
+        write_json(out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
+        say(f"trained: {out}")
 
 
 def _tuned(layer: str, tuned: StageFolder) -> dict[str, str]:
