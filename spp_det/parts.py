@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+import msgspec
 
 from spp_det.config import Config
 from spp_det.datasets import DATASETS, Dataset
@@ -13,6 +16,7 @@ from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
+from spp_det.training import SvmSettings
 
 
 def resolve(name: str, parts: Mapping[str, Any], key: str) -> Any:
@@ -77,6 +81,24 @@ def make_regions(config: Config, trunk: Trunk, head: FcHead) -> RegionExtractor:
     if regions.kind == "rcnn":
         return part(trunk, head, levels=maps.levels, crop_size=regions.crop_size, context=regions.context)
     return part(trunk, head, maps.scales, maps.levels, maps.scale_rule, maps.mapping)
+
+
+def make_svm_settings(config: Config) -> SvmSettings:
+    """How the configuration trains SVMs."""
+    return SvmSettings(seed=config.seed, **named_settings(msgspec.structs.asdict(config.svm), SvmSettings))
+
+
+def regressor_params(config: Config) -> dict[str, Any]:
+    """The parameters of the box regressor that the configuration describes."""
+    table = msgspec.structs.asdict(config.regress)
+    del table["enabled"]
+    return {**table, "seed": config.seed}
+
+
+def named_settings(table: dict[str, Any], settings: type) -> dict[str, Any]:
+    """Those of a table's values that a dataclass of settings has a field for."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in table.items() if name in names}
 
 
 def _call(part: Any, key: str, *args: Any, **options: Any) -> Any:

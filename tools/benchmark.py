@@ -5,6 +5,7 @@ python tools/benchmark.py pooling [--windows 2000] [--json FILE]
 python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against opencv [--plot FILE] [--json FILE]
 python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
+python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
 """
 
 from __future__ import annotations
@@ -55,6 +56,15 @@ def main(argv: list[str] | None) -> int:
     detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     detect.set_defaults(measure=measure_detect)
 
+    adding = parts.add_parser("add-class", help="one more class for a trained run, from a few images")
+    adding.add_argument("--run", type=Path, required=True, help="a trained run; it stays as it is")
+    adding.add_argument("--name", required=True, help="the class; where the run knows it, it is removed first")
+    adding.add_argument("--data", required=True, help="a data set with images of the class")
+    adding.add_argument("--split", default="trainval", help="which of its images (trainval)")
+    adding.add_argument("--images", type=int, default=20, help="so many of them (20)")
+    adding.add_argument("--test", type=int, default=0, help="take the AP on so many test images, before and after (0)")
+    adding.set_defaults(measure=measure_adding)
+
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
     for part in (proposals, scaling):
@@ -62,7 +72,7 @@ def main(argv: list[str] | None) -> int:
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, detect):
+    for part in (pooling, proposals, scaling, detect, adding):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -154,6 +164,38 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         soft_wrap=True,
     )
     return setup | result
+
+
+def measure_adding(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `add-class`."""
+    from spp_det import Detector
+    from spp_det.evaluation.class_speed import adding_table, class_precision, time_adding
+    from spp_det.parts import make_svm_settings
+    from spp_det.pipeline.classes import data_set, draw_background, find_examples
+
+    prepare()
+    detector = Detector.load(args.run)
+    assert detector.config is not None
+    names = (*detector.class_names, args.name)
+    precision: dict[str, float] = {}
+
+    def test(what: str) -> None:
+        if args.test:
+            with progress(f"testing, {what}") as show:
+                tested = data_set(args.data, "test", names)
+                precision[what] = class_precision(detector, tested, args.name, args.test, show)
+            console.print(f"AP of {args.name}, {what}: {100 * precision[what]:.1f}")
+
+    if args.name in detector.class_names:
+        test("trained with the others")
+        detector.remove_class(args.name)
+    examples = find_examples(data_set(args.data, args.split, names), args.name, args.images)
+    settings, background = make_svm_settings(detector.config), draw_background(args.run, detector)
+    result = time_adding(detector, args.name, examples.images, examples.boxes, settings, background)
+    console.print(adding_table(result))
+    console.print(f"the weights of the other classes are {'the same' if result['others_unchanged'] else 'CHANGED'}")
+    test("added")
+    return result | {"run": str(args.run), "class": args.name, "ap": precision}
 
 
 def spread(ids: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -41,7 +41,13 @@ def detect(
             "(default: drawn, and with --json nothing)",
         ),
     ] = None,
-    min_score: Annotated[float, typer.Option("--min-score", help="leave out SVM margins below this")] = 0.0,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="leave out SVM margins below this (default: 0)")
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option("--min-probability", min=0, max=1, help="leave out less likely ones, of a calibrated detector"),
+    ] = None,
     every: Annotated[int, typer.Option("--every", min=1, help="of a video look at each so-manieth frame")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -54,5 +60,8 @@ def detect(
     from spp_det.shipped import shipped_run
 
     forms = [form.value for form in dict.fromkeys(save)] if save else [] if as_json else ["drawn"]
-    code = detect_files(run or shipped_run(), pictures, Looking(min_score, forms, out, every, as_json))
+    if min_score is None and min_probability is None:
+        min_score = 0.0
+    looking = Looking(min_score, min_probability, forms, out, every, as_json)
+    code = detect_files(run or shipped_run(), pictures, looking)
     raise typer.Exit(code)

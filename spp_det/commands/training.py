@@ -137,3 +137,29 @@ def compress(
         result = compress_run(run, out, Compression(ranks, energy, keep), str(data) if data else None, images, windows)
     if as_json:
         print_json({"run": str(out), **result})
+
+
+def calibrate(
+    run: RunFolder,
+    split: Annotated[
+        str | None, typer.Option("--split", help="images that were not trained on (default: those to test on)")
+    ] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a detector probabilities beside its scores.
+
+    Learns from every second image of the split, measures on the others, and draws reliability.png into the run. Then
+    spp-det detect --min-probability means the same for every class.
+    """
+    from spp_det.pipeline.calibrating import calibrate_run
+
+    with words_aside(as_json):
+        result = calibrate_run(run, split, str(data) if data else None)
+    if as_json:
+        print_json(result)
+    else:
+        print(
+            f"calibrated on {result['images']} images of {result['split']}; on the others its probabilities are "
+            f"{100 * result['error']:.1f}% off on average: {run / 'reliability.png'}"
+        )

@@ -26,11 +26,13 @@ from spp_det.tooling import console, notes, progress
 class Looking:
     """How `detect_files` looks, and what it writes.
 
-    min_score: SVM margins below it are left out. save: keys of SAVERS; out: the folder they write to.
+    min_score: SVM margins below it are left out, None for none; min_probability: likewise, of a calibrated one.
+    save: keys of SAVERS; out: the folder they write to.
     every: of a video look at each so-manieth frame. as_json: print a line of JSON an image in place of words.
     """
 
-    min_score: float = 0.0
+    min_score: float | None = 0.0
+    min_probability: float | None = None
     save: Sequence[str] = ("drawn",)
     out: Path = Path("found")
     every: int = 1
@@ -56,7 +58,7 @@ def detect_files(run: Path, words: Sequence[str], looking: Looking) -> int:
             try:
                 for frame in read_frames(source, looking.every):
                     windows = detector.proposals.propose(frame.image, source.stem)
-                    detections = detector.detect(frame.image, windows, looking.min_score)
+                    detections = detector.detect(frame.image, windows, looking.min_score, looking.min_probability)
                     _say(frame, detections, looking.as_json)
                     found.update(detections.names)
                     for saver in savers:

@@ -27,13 +27,19 @@ class Saver(Protocol):
 
 
 def describe(frame: Frame, detections: Detections) -> dict[str, Any]:
-    """The detections of a frame as JSON has them; boxes are (x1, y1, x2, y2) in pixels, a score is an SVM margin."""
+    """The detections of a frame as JSON has them; boxes are (x1, y1, x2, y2) in pixels, a score is an SVM margin.
+
+    A calibrated detector's have a probability too.
+    """
     height, width = frame.image.shape[:2]
     moment = {} if frame.number is None else {"frame": frame.number, "seconds": frame.seconds}
-    found = [
+    found: list[dict[str, Any]] = [
         {"class": name, "score": round(score, 4), "box": [round(float(value), 2) for value in box]}
         for box, score, name in detections
     ]
+    if detections.probabilities is not None:
+        for one, chance in zip(found, detections.probabilities.tolist(), strict=True):
+            one["probability"] = round(chance, 4)
     return {"image": frame.source.name, **moment, "width": width, "height": height, "detections": found}
 
 
@@ -139,7 +145,7 @@ def coco_annotations(detections: Detections, image_id: int, first_id: int = 1) -
 class CsvFile:
     """OUT/detections.csv, a line a detection."""
 
-    HEAD = ("image", "frame", "class", "score", "x1", "y1", "x2", "y2")
+    HEAD = ("image", "frame", "class", "score", "probability", "x1", "y1", "x2", "y2")
 
     def __init__(self, out: Path) -> None:
         self.path, self.text = out / "detections.csv", io.StringIO(newline="")
@@ -150,7 +156,8 @@ class CsvFile:
         """Take the detections of a frame."""
         number = "" if frame.number is None else frame.number
         for found in describe(frame, detections)["detections"]:
-            self.writer.writerow([frame.source.name, number, found["class"], found["score"], *found["box"]])
+            chance = found.get("probability", "")
+            self.writer.writerow([frame.source.name, number, found["class"], found["score"], chance, *found["box"]])
 
     def close(self) -> None:
         """Write the file."""
@@ -158,8 +165,8 @@ class CsvFile:
 
 
 class YoloFiles:
-    """OUT/labels/NAME.txt, a line "label x y width height" a detection, centre and sides as shares of the image's; and
-    OUT/classes.txt, the names of the labels.
+    """OUT/labels/NAME.txt, a line "label x y width height" a detection, centre and sides as shares of the image's, and
+    behind them the probability where the detector is calibrated; and OUT/classes.txt, the names of the labels.
     """
 
     def __init__(self, out: Path) -> None:
@@ -169,8 +176,12 @@ class YoloFiles:
         """Write the file of a frame at once; it is empty where nothing was found."""
         height, width = frame.image.shape[:2]
         lines = []
-        for (x1, y1, x2, y2), label in zip(detections.boxes.tolist(), detections.labels.tolist(), strict=True):
-            shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+        chances = None if detections.probabilities is None else detections.probabilities.tolist()
+        for row, ((x1, y1, x2, y2), label) in enumerate(
+            zip(detections.boxes.tolist(), detections.labels.tolist(), strict=True)
+        ):
+            shares = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
+            shares += [] if chances is None else [chances[row]]
             lines.append(" ".join([str(label), *(f"{share:.6f}" for share in shares)]) + "\n")
         write_whole(self.out / "labels" / f"{frame.stem}.txt", "".join(lines).encode())
         write_whole(self.out / "classes.txt", "".join(f"{name}\n" for name in detections.class_names).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from spp_det.parts import make_dataset
 from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
-from spp_det.structures import Detections
+from spp_det.structures import Detections, Proposals
 from spp_det.tooling import console, progress, track
 
 DETECT_VERSION = 1
@@ -46,6 +47,58 @@ def evaluate_run(
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
     """
+    replaced = {"data__root": data} if data else {}
+    tested = look_at_split(run, split, data, overrides, store, skip_bad)
+    config, images = tested.config, tested.images
+    metrics = _evaluate(tested)
+    metrics["recall"] = proposal_recall(images.targets, tested.windows(), tested.detector.class_names)
+    if timing_images:
+        metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
+    elif (run / "metrics.json").exists():
+        metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
+    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
+    metrics["overrides"], metrics["skipped"], metrics["detections"] = list(overrides), images.skipped, tested.key
+    write_json(run / "metrics.json", _without_nan(metrics))
+    _print(config, metrics, images)
+    return metrics
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A split that a run's detector has looked at. found: by image id; key: of the detections in the store."""
+
+    config: Config
+    detector: Detector
+    images: Split
+    proposals: StageFolder
+    found: dict[str, Candidates]
+    key: str
+
+    def windows(self) -> dict[str, Proposals]:
+        """The proposals of each image."""
+        return {image_id: read_proposals(self.proposals, image_id) for image_id in self.images.ids}
+
+    def detections(self, regressed: bool = True) -> dict[str, Detections]:
+        """The detections of each image, with box regression or without."""
+        names, settings = self.detector.class_names, self.config.detect
+        return {
+            image_id: finish(each, each.regressed if regressed else None, self.images.sizes[image_id], names, settings)
+            for image_id, each in self.found.items()
+        }
+
+
+def look_at_split(
+    run: Path,
+    split: str | None = None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    store: Path | None = None,
+    skip_bad: bool = False,
+) -> Tested:
+    """Detect in every image of a split, by default the configuration's for testing, or take what the store has of it.
+
+    Raises ConfigError where the split is of other classes than the run, and what reading the images raises.
+    """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
     config = load_config(run / "config.toml", overrides, **replaced)
@@ -58,20 +111,7 @@ def evaluate_run(
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
     stage = detect_stage(folder, run, config, images, proposals)
-    found = _detect(stage, detector, images, proposals)
-    metrics = _evaluate(config, images, found, detector.class_names)
-    targets = images.targets
-    windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
-    metrics["recall"] = proposal_recall(targets, windows, detector.class_names)
-    if timing_images:
-        metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
-    elif (run / "metrics.json").exists():
-        metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
-    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["overrides"], metrics["skipped"], metrics["detections"] = list(overrides), images.skipped, stage.key
-    write_json(run / "metrics.json", _without_nan(metrics))
-    _print(config, metrics, images)
-    return metrics
+    return Tested(config, detector, images, proposals, _detect(stage, detector, images, proposals), stage.key)
 
 
 def detect_stage(store: Store, run: Path, config: Config, images: Split, proposals: StageFolder) -> StageFolder:
@@ -103,29 +143,18 @@ def _digest(run: Path) -> str:
     return sha.hexdigest()
 
 
-def _evaluate(
-    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
-) -> dict[str, Any]:
+def _evaluate(tested: Tested) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
-
-    def detections(regressed: bool) -> dict[str, Detections]:
-        return {
-            image_id: finish(
-                each, each.regressed if regressed else None, images.sizes[image_id], class_names, config.detect
-            )
-            for image_id, each in found.items()
-        }
-
     metrics: dict[str, Any] = {}
-    settings = config.evaluate
-    variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
+    settings = tested.config.evaluate
+    variants = {"": True, "_without_regression": False} if tested.config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = detections(regressed)
+        kept = tested.detections(regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
-                images.targets,
+                tested.images.targets,
                 kept,
-                class_names,
+                tested.detector.class_names,
                 settings.min_overlap,
                 method,  # type: ignore[arg-type]
                 settings.overlap_test,

@@ -1,10 +1,10 @@
 """Training: which windows, fine-tuning of the fc layers, SVMs with hard negatives, box regression."""
 
 from spp_det.training.finetune import PAPER_RATES, RELEASED_RATES, FinetuneSettings, finetune
-from spp_det.training.mining import SvmSettings, train_svms
-from spp_det.training.regression import BoxRegressor
+from spp_det.training.mining import SvmMemory, SvmSettings, train_class, train_svms
+from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
-from spp_det.training.source import Windows, WindowSource
+from spp_det.training.source import PooledSource, Windows, WindowSource
 from spp_det.training.svm import LinearSVMs, feature_norm
 from spp_det.training.windows import make_windows
 
@@ -14,12 +14,16 @@ __all__ = [
     "BoxRegressor",
     "FinetuneSettings",
     "LinearSVMs",
+    "PooledSource",
+    "RegressionMemory",
     "SamplingSettings",
+    "SvmMemory",
     "SvmSettings",
     "WindowSource",
     "Windows",
     "feature_norm",
     "finetune",
     "make_windows",
+    "train_class",
     "train_svms",
 ]

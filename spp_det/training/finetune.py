@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from spp_det.errors import SppDetError
 from spp_det.training.checkpoint import load_checkpoint, save_checkpoint
 from spp_det.training.sampling import SamplingSettings, sample_chunk
-from spp_det.training.source import Progress, WindowSource, silent
+from spp_det.training.source import PooledSource, Progress, silent
 
 Rates = tuple[tuple[int, float], ...]  # (iterations, learning rate), one after the other
 
@@ -53,7 +53,7 @@ class FinetuneSettings:
 
 def finetune(
     head: nn.Module,
-    source: WindowSource,
+    source: PooledSource,
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
@@ -97,7 +97,7 @@ def finetune(
 
 
 def _batches(
-    source: WindowSource, settings: FinetuneSettings, done: int
+    source: PooledSource, settings: FinetuneSettings, done: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The batches of the chunk that starts at iteration `done`: float32 [B, D] and int64 [B].
 

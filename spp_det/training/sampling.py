@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spp_det.errors import SppDetError
 from spp_det.structures import Boxes
-from spp_det.training.source import Windows, WindowSource
+from spp_det.training.source import PooledSource, Windows
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Visit:
 
 
 def plan_chunk(
-    source: WindowSource, settings: SamplingSettings, rng: np.random.Generator, positives: int, negatives: int
+    source: PooledSource, settings: SamplingSettings, rng: np.random.Generator, positives: int, negatives: int
 ) -> Iterator[Visit]:
     """Visits of images in random order that give exactly so many positives and negatives together.
 
@@ -105,7 +105,7 @@ def plan_chunk(
 
 
 def sample_chunk(
-    source: WindowSource, settings: SamplingSettings, seed: int, chunk: int, vectors: npt.NDArray[np.float16]
+    source: PooledSource, settings: SamplingSettings, seed: int, chunk: int, vectors: npt.NDArray[np.float16]
 ) -> npt.NDArray[np.int64]:
     """Fill `vectors`, float16 [iterations, batch, D], with pooled windows; returns their labels, int64.
 
@@ -140,7 +140,7 @@ def _draw(
 
 
 def _visit(
-    source: WindowSource,
+    source: PooledSource,
     settings: SamplingSettings,
     rng: np.random.Generator,
     image: int,
