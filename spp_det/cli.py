@@ -12,13 +12,13 @@ from spp_det.commands.classes import add_class, remove_class, rename_class
 from spp_det.commands.data import check_data
 from spp_det.commands.doctor import doctor
 from spp_det.commands.looking import detect
-from spp_det.commands.training import calibrate, compress, evaluate, status, train
+from spp_det.commands.training import calibrate, compress, evaluate, report, status, train
 from spp_det.tooling import run_tool
 
 EPILOG = "Exit codes: 0 well, 1 a fault in your data or files, 2 wrong usage, 130 stopped."
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Use a detector": {"detect": detect},
-    "Make one": {"check-data": check_data, "train": train, "test": evaluate, "status": status},
+    "Make one": {"check-data": check_data, "train": train, "test": evaluate, "report": report, "status": status},
     "Change one": {
         "add-class": add_class,
         "remove-class": remove_class,

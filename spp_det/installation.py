@@ -35,6 +35,7 @@ REQUIRED = {
     "safetensors": "files of weights",
     "protobuf": "Caffe's files",
     "matplotlib": "figures",
+    "jinja2": "the report",
     "threadpoolctl": "threads of numpy",
 }
 OPTIONAL = {
@@ -92,6 +93,12 @@ def examine() -> Report:
     for name, use in OPTIONAL.items():
         report.findings.append(_package(name, use, "absent"))
     return report
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python, of spp_det and of the packages that results depend on."""
+    names = ("torch", "torchvision", "numpy", "numba", "opencv-python", "pillow")
+    return {"Python": platform.python_version(), "spp_det": __version__, **{name: version(name) for name in names}}
 
 
 def _machine() -> list[Finding]:

@@ -160,6 +160,30 @@ def calibrate(
         print_json(result)
     else:
         print(
-            f"calibrated on {result['images']} images of {result['split']}; on the others its probabilities are "
-            f"{100 * result['error']:.1f}% off on average: {run / 'reliability.png'}"
+            f"calibrated on {result['images']} images of {result['split']}; on the others its probabilities "
+            f"(from {result['least']:g} on) are {100 * result['error']:.1f}% off on average: {run / 'reliability.png'}"
         )
+
+
+def report(
+    run: RunFolder,
+    split: Annotated[str | None, typer.Option("--split", help="the images to test on (default: the run's)")] = None,
+    data: DataFolder = None,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="the page (default: report.html in RUN)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page with all that a test tells.
+
+    Curves, kinds of error, best and worst detections, timing and settings, in a single file for any browser.
+    """
+    from spp_det.report.page import report_run
+
+    with words_aside(as_json):
+        path = report_run(run, split, str(data) if data else None, settings or (), out)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        print(path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 10
+LEAST = 0.1  # of the detections that score little nearly all are wrong, and so many that they would drown the others
 
 
 def judged(
@@ -36,13 +37,17 @@ def judged(
     return np.concatenate(scores), np.concatenate(labels), np.concatenate(right)
 
 
-def reliability(probabilities: npt.NDArray[np.floating], right: Mask, bins: int = BINS) -> dict[str, Any]:
-    """How probabilities [N] in [0, 1] and what was right, bool [N], go together.
+def reliability(
+    probabilities: npt.NDArray[np.floating], right: Mask, bins: int = BINS, least: float = LEAST
+) -> dict[str, Any]:
+    """How probabilities [N] in [0, 1] and what was right, bool [N], go together, from the probability `least` on.
 
     Returns {"bins": [{"from", "to", "count", "probability": their mean, "right": the share that was right}, ..] of the
-    bins that are not empty, "error": the expected calibration error, the mean difference of the two over all
-    detections, "count": N}. Without any detection the error is nan.
+    bins that are not empty, "error": the expected calibration error, the mean difference of the two over these
+    detections, "count": their number, "least"}. Without any detection the error is nan.
     """
+    counts = probabilities >= least
+    probabilities, right = probabilities[counts], right[counts]
     place = np.minimum((np.asarray(probabilities) * bins).astype(int), bins - 1)
     rows = []
     for number in range(bins):
@@ -53,7 +58,7 @@ def reliability(probabilities: npt.NDArray[np.floating], right: Mask, bins: int 
             rows.append({**edges, "count": int(own.sum()), "probability": chance, "right": share})
     gaps = [row["count"] * abs(row["probability"] - row["right"]) for row in rows]
     error = sum(gaps) / len(right) if len(right) else float("nan")
-    return {"bins": rows, "error": error, "count": len(right)}
+    return {"bins": rows, "error": error, "count": len(right), "least": least}
 
 
 def draw_reliability(axes: Axes, result: Mapping[str, Any]) -> None:
@@ -77,6 +82,6 @@ def plot_reliability(result: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     draw_reliability(axes, result)
-    axes.set_title(f"{result['count']:,} held-out detections, error {100 * result['error']:.1f}%")
+    axes.set_title(f"{result['count']:,} held-out detections, {100 * result['error']:.1f}% off on average")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spp_det.detection.calibration import Calibration
 from spp_det.detection.memory import CALIBRATION
 from spp_det.errors import ConfigError
@@ -33,9 +31,9 @@ def calibrate_run(run: Path, split: str | None = None, data: str | None = None) 
     except ValueError as fault:
         raise ConfigError(f"{run}: {fault}; {name} has too few") from None
     scores, labels, right = halves[1]
-    chances = calibration.probabilities(scores, labels) if len(scores) else np.zeros(0, np.float32)
-    result = {**reliability(chances, right), "images": len(ids[::2]), "split": name}
+    measured = reliability(calibration.probabilities(scores, labels), right)
+    result = {**measured, "images": len(ids[::2]), "split": name}
     write_arrays(run / CALIBRATION, calibration.state())
-    write_json(run / "calibration.json", result | ({} if len(scores) else {"error": None}))
+    write_json(run / "calibration.json", result | ({} if measured["count"] else {"error": None}))
     plot_reliability(result, run / "reliability.png")
     return result

@@ -10,10 +10,13 @@ from spp_det.structures import Detections, Target
 
 def test_by_hand():
     chances = np.array([0.05, 0.95, 0.95, 1.0])
-    result = reliability(chances, np.array([False, True, False, True]))
+    right = np.array([False, True, False, True])
+    result = reliability(chances, right, least=0)
     assert [(row["from"], row["count"]) for row in result["bins"]] == [(0.0, 1), (0.9, 3)]
     assert result["bins"][1]["right"] == pytest.approx(2 / 3)
     assert result["error"] == pytest.approx((0.05 + 3 * (2.9 / 3 - 2 / 3)) / 4)
+    likely = reliability(chances, right)
+    assert (likely["count"], likely["bins"]) == (3, result["bins"][1:])
     assert np.isnan(reliability(np.zeros(0), np.zeros(0, bool))["error"])
 
 
