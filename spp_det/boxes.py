@@ -12,13 +12,23 @@ def area(boxes: Boxes) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def iou(a: Boxes, b: Boxes) -> np.ndarray:
-    """Intersection over union of each box of `a` [N, 4] with each of `b` [M, 4]: float32 [N, M] in [0, 1]."""
+def intersection(a: Boxes, b: Boxes) -> np.ndarray:
+    """Square pixels that each box of `a` [N, 4] shares with each of `b` [M, 4]: float32 [N, M]."""
     left_top = np.maximum(a[:, None, :2], b[None, :, :2])
     right_bottom = np.minimum(a[:, None, 2:], b[None, :, 2:])
     sides = np.maximum(right_bottom - left_top, 0)
-    shared = sides[..., 0] * sides[..., 1]
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a: Boxes, b: Boxes) -> np.ndarray:
+    """Intersection over union of each box of `a` [N, 4] with each of `b` [M, 4]: float32 [N, M] in [0, 1]."""
+    shared = intersection(a, b)
     return shared / (area(a)[:, None] + area(b)[None, :] - shared)
+
+
+def covered(a: Boxes, b: Boxes) -> np.ndarray:
+    """The part of each box of `a` [N, 4] that lies in each of `b` [M, 4]: float32 [N, M] in [0, 1]."""
+    return intersection(a, b) / area(a)[:, None]
 
 
 def clip(boxes: Boxes, size: Size) -> Boxes:

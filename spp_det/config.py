@@ -1,11 +1,13 @@
 """The typed configuration of one experiment: a TOML file, checked when it is read.
 
 Every table is a Struct below; an unknown key or a value of the wrong type raises ConfigError with the file and the key.
-The defaults are the paper's; configs/ holds complete, commented examples.
+The defaults are the paper's, at one scale; configs/ holds complete, commented examples. `protocol` sets everything in
+which the paper and its release disagree (protocols.py).
 """
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import msgspec
 import tomli_w
 
 from spp_det.errors import ConfigError
+from spp_det.protocols import Protocol, drop_protocol, fill_protocol
 
 Rule = Literal["paper", "released"]
 Layer = Literal["pool5", "fc6", "fc7"]
@@ -94,6 +97,9 @@ class FinetuneConfig(_Table, frozen=True):
     chunk: int = 100  # iterations whose windows are gathered at once
     windows_per_image: int = 64  # at most, in a chunk
     bias_rate: float = 1.0  # the biases' learning rate over the weights'; 2 in the release
+    fc8_bias: float = 0.0  # where the biases of the new softmax layer start; 1 in the release
+    fc8_rate: float = 1.0  # that layer's learning rate over the others'; 10 in R-CNN
+    first_conv: int = 1  # R-CNN: the first convolution that learns, with all behind it; 0: none
 
 
 class SVMConfig(_Table, frozen=True):
@@ -139,12 +145,20 @@ class EvaluateConfig(_Table, frozen=True):
     method: Literal["11point", "area"] = "11point"
     min_overlap: float = 0.5
     overlap_test: Literal[">=", ">"] = ">="
+    coco: bool = False  # COCO's twelve figures, too; on COCO's own form they are always there
+
+
+class EnsembleConfig(_Table, frozen=True):
+    """Several runs that are tested as one detector (section 4.4); each keeps its own trunk, layers and maps."""
+
+    runs: tuple[str, ...]  # folders that train_net.py wrote
 
 
 class Config(_Table, frozen=True, kw_only=True):
     """One experiment."""
 
     data: DataConfig
+    protocol: Protocol | None = None  # whose settings stand for keys that are left out; None: the defaults here
     seed: int = 0
     precision: Precision = "auto"  # of fc6 and fc7 in training, of all layers in testing; see networks/precision.py
     proposals: ProposalsConfig = ProposalsConfig()
@@ -156,6 +170,7 @@ class Config(_Table, frozen=True, kw_only=True):
     regress: RegressConfig = RegressConfig()
     detect: DetectConfig = DetectConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    ensemble: EnsembleConfig | None = None  # nothing is trained then
 
     def __post_init__(self) -> None:
         for name, text in _faults(self):
@@ -177,6 +192,7 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ("finetune.negative_overlap", "" if 0 <= low < high <= 1 else "must be [low, high] within 0 .. 1"),
         ("finetune.positive_fraction", "" if 0 < tune.positive_fraction < 1 else "lies between 0 and 1"),
         ("finetune.batch_size", "" if tune.batch_size >= 4 else "must be 4 or more"),
+        ("finetune.first_conv", "" if tune.first_conv >= 0 else "must be 0 or more"),
         ("finetune.dropout", "" if 0 <= tune.dropout < 1 else "lies in 0 .. 1"),
         ("detect.nms_overlap", "" if 0 <= config.detect.nms_overlap <= 1 else "lies in 0 .. 1"),
         ("detect.max_per_class", "" if config.detect.max_per_class >= 1 else "must be 1 or more"),
@@ -185,13 +201,15 @@ def _faults(config: Config) -> list[tuple[str, str]]:
             "proposals.file",
             "" if config.proposals.method != "file" or config.proposals.file else 'is needed by method = "file"',
         ),
+        ("ensemble.runs", "" if config.ensemble is None or config.ensemble.runs else "names no run"),
     ]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> Config:
     """Read a configuration file.
 
-    overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them.
+    overrides: `table.key=value` texts, the value in TOML (a bare word counts as a string), as `--set` takes them. A
+    `protocol` among them goes before what the file says, the others before the protocol.
     replaced: values for whole dotted keys with `__` for the dot, e.g. data__root="data/VOCdevkit".
     Raises ConfigError that names the file and the key for anything it cannot take.
     """
@@ -216,7 +234,9 @@ def config_from(table: dict[str, Any], source: str, overrides: Sequence[str] = (
 
     Raises ConfigError that names `source` and the key.
     """
+    table = copy.deepcopy(table)
     _override(table, overrides)
+    fill_protocol(table)
     try:
         return msgspec.convert(table, Config)
     except msgspec.ValidationError as fault:
@@ -241,8 +261,10 @@ def _without_none(value: Any) -> Any:
 
 
 def _override(table: dict[str, Any], overrides: Sequence[str]) -> None:
-    for text in overrides:
-        key, value = _parse_override(text)
+    changes = [(*_parse_override(text), text) for text in overrides]
+    if any(key == "protocol" for key, _, _ in changes):
+        drop_protocol(table)
+    for key, value, text in changes:
         _put(table, key, value, text)
 
 

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import msgspec
 
 from spp_det.config import Config
-from spp_det.datasets import DATASETS, Dataset
-from spp_det.errors import ConfigError
+from spp_det.datasets import Dataset, open_dataset
 from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
+from spp_det.resolve import call_part, resolve
 from spp_det.training import SvmSettings
-
-
-def resolve(name: str, parts: Mapping[str, Any], key: str) -> Any:
-    """The part of a room's dict, or `package.module:Name` of the user's own. Raises ConfigError naming the key."""
-    if name in parts:
-        return parts[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(f'{key} = "{name}": there is {", ".join(parts)}, or package.module:Name')
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as fault:
-        raise ConfigError(f'{key} = "{name}": {fault}') from None
-    except AttributeError:
-        raise ConfigError(f'{key} = "{name}": {module_name} has no {attribute}') from None
 
 
 def make_dataset(config: Config, split: str) -> Dataset:
     """The data set of a split."""
-    data = config.data
-    options: dict[str, Any] = dict(data.options)
-    if data.format == "voc":
-        options["year"] = data.year
-    if data.classes is not None:
-        options["classes"] = tuple(data.classes)
-    return _call(resolve(data.format, DATASETS, "data.format"), "data.options", data.root, split=split, **options)
+    return open_dataset(config.data, split)
 
 
 def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod:
@@ -55,7 +32,7 @@ def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod
         return part(settings.mode, config.seed, settings.min_side, settings.max_windows, threads)
     if settings.method == "edge_boxes":
         return part(settings.file, settings.max_windows, settings.min_side)
-    return _call(part, "proposals")
+    return call_part(part, "proposals")
 
 
 def make_trunk(config: Config) -> Trunk:
@@ -68,7 +45,7 @@ def make_head(config: Config, trunk: Trunk, num_classes: int) -> FcHead:
     """fc6, fc7 and a new softmax layer: from the trunk's pretrained fc layers where it has them, else from the seed."""
     bins = sum(n * n for n in config.maps.levels)
     tune = config.finetune
-    head = FcHead(trunk.out_channels * bins, tune.hidden, num_classes, tune.dropout, config.seed)
+    head = FcHead(trunk.out_channels * bins, tune.hidden, num_classes, tune.dropout, config.seed, tune.fc8_bias)
     if trunk.pretrained_fc is not None:
         fill_from_pretrained(head, trunk.pretrained_fc, trunk.out_channels, config.maps.levels)
     return head
@@ -99,10 +76,3 @@ def named_settings(table: dict[str, Any], settings: type) -> dict[str, Any]:
     """Those of a table's values that a dataclass of settings has a field for."""
     names = {field.name for field in fields(settings)}
     return {name: value for name, value in table.items() if name in names}
-
-
-def _call(part: Any, key: str, *args: Any, **options: Any) -> Any:
-    try:
-        return part(*args, **options)
-    except (TypeError, ValueError) as fault:  # an option that the part does not take, or not so
-        raise ConfigError(f"{key}: {fault}") from None

@@ -1,4 +1,4 @@
-"""Numpy's threads, kept out of the way of those that do the work."""
+"""Numpy's threads, kept out of the way of those that do the work, and products by torch's in their place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 
@@ -24,3 +26,11 @@ def one_blas_thread() -> Iterator[None]:
 def _blas() -> ThreadpoolController:
     """The BLAS libraries of the process, without that of torch, which has no threads of its own."""
     return ThreadpoolController().select(user_api="blas")
+
+
+def multiply(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads, which `detect` has anyway."""
+    import torch  # takes seconds, and not everybody who reads a detector's numbers multiplies
+
+    with torch.inference_mode():
+        return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()

@@ -28,7 +28,17 @@ def test_there_are_the_configurations_that_the_readme_names() -> None:
         "voc07_alexnet",
         "voc07_vgg16",
         "voc07_zf5_paper",
+        "voc07_zf5_released",
+        "voc07_rcnn_alexnet",
+        "voc07_rcnn_zf5",
     }
+
+
+def test_the_vgg16_row_of_the_fast_r_cnn_paper() -> None:
+    config = load_config(Path(CONFIGS[0]).with_name("voc07_fast_rcnn_sppnet_vgg16.toml"))
+    assert (config.trunk.name, config.maps.scales) == ("vgg16", (480, 576, 688, 864, 1200))
+    assert not config.data.use_difficult
+    assert config.regress.enabled
 
 
 def test_written_out_and_read_again_it_is_the_same(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import torch
 import spp_det.parts
 from spp_det import Detections, Detector
 from spp_det.config import Config, load_config
+from spp_det.datasets.voc_results import read_results
+from spp_det.evaluation import evaluate
 from spp_det.images import read_image
+from spp_det.parts import make_dataset
 from spp_det.pipeline import Looking, detect_files, evaluate_run, split_pictures, train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes.toml"
@@ -99,6 +102,17 @@ def test_r_cnn_tests_with_the_same_command_and_is_timed_beside_it(run: Path, wor
     assert timing["windows"] == 50
     assert timing["speedup"] > 1
     assert config.regions.kind == "spp"
+
+
+def test_the_devkit_s_result_files_hold_the_detections_that_were_scored(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "Main"
+    metrics = evaluate_run(run, voc_results=folder)
+    config = load_config(run / "config.toml")
+    dataset = make_dataset(config, "test")
+    assert {path.name for path in folder.iterdir()} == {f"comp4_det_test_{name}.txt" for name in dataset.class_names}
+    found = read_results(folder, "test", dataset.class_names, dataset.ids)
+    targets = {image_id: dataset.target(image_id) for image_id in dataset.ids}
+    assert evaluate(targets, found, dataset.class_names) == metrics["voc07"]
 
 
 def test_a_loaded_detector_takes_a_path_or_an_array(run: Path, workplace: Path) -> None:

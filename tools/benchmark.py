@@ -3,6 +3,7 @@
 
 python tools/benchmark.py pooling [--windows 2000] [--json FILE]
 python tools/benchmark.py proposals --data data/VOCdevkit --images 100 --against opencv [--plot FILE] [--json FILE]
+python tools/benchmark.py proposals-stages --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,10 @@ def main(argv: list[str] | None) -> int:
     scaling.add_argument("--plot", type=Path, help="draw seconds against pixels into this file")
     scaling.set_defaults(measure=measure_scaling)
 
+    stages = parts.add_parser("proposals-stages", help="where selective search spends its time")
+    stages.add_argument("--images", type=int, default=30, help="so many test images, evenly spread (30)")
+    stages.set_defaults(measure=measure_proposal_stages)
+
     detect = parts.add_parser("detect", help="SPP-net beside R-CNN, stage by stage, same trunk, windows and threads")
     detect.add_argument("--data", required=True, help="a VOCdevkit folder")
     detect.add_argument("--trunk", default="alexnet", help="a trunk of the package (alexnet)")
@@ -51,6 +57,9 @@ def main(argv: list[str] | None) -> int:
     detect.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
     detect.add_argument("--rank", type=int, nargs=2, default=[256, 128], help="of fc6 and fc7, compressed (256 128)")
     detect.add_argument("--keep", type=float, default=0.2, help="windows that the first look keeps (0.2)")
+    detect.add_argument(
+        "--against", choices=("opencv",), help="whose proposals R-CNN has in one more line of the table"
+    )
     detect.add_argument("--run", type=Path, help="a trained run, in place of untrained layers")
     detect.add_argument("--compressed", type=Path, help="the run that tools/compress.py made of --run")
     detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
@@ -67,12 +76,12 @@ def main(argv: list[str] | None) -> int:
 
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling):
+    for part in (proposals, scaling, stages):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, detect, adding):
+    for part in (pooling, proposals, scaling, stages, detect, adding):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -133,10 +142,24 @@ def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def measure_proposal_stages(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `proposals-stages`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation.proposal_stages import measure_stages, stages_table
+
+    dataset = VOCDataset(args.data, split="test")
+    images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
+    with progress("selective search") as show:
+        milliseconds = measure_stages(images, args.mode, show)
+    console.print(stages_table(milliseconds, len(images), args.mode))
+    return {"ms": milliseconds, "images": len(images), "mode": args.mode}
+
+
 def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `detect`."""
     from spp_det.datasets import VOCDataset
     from spp_det.evaluation import detect_speed as speed
+    from spp_det.evaluation.peers import OpenCVPeer
     from spp_det.evaluation.timing import thread_limit
 
     prepare()
@@ -151,8 +174,12 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         detectors = untrained.detectors()
         setup |= {"trunk": args.trunk, "scales": args.scales, "ranks": args.rank, "keep": args.keep}
     clock = time.process_time if args.shared else time.perf_counter
-    with progress("timing") as show, thread_limit(1 if args.shared else None):
-        result = speed.compare(images, detectors, args.windows, show, clock)
+    with ExitStack() as stack:
+        peer = stack.enter_context(OpenCVPeer(PEERS)) if args.against else None
+        show = stack.enter_context(progress("timing"))
+        threads = stack.enter_context(thread_limit(1 if args.shared else None))
+        searched = (lambda image: peer.selective_search(image, "fast", threads)[1]) if peer else None
+        result = speed.compare(images, detectors, args.windows, show, clock, searched)
     if args.run:
         speed.with_maps(result, args.run, args.compressed)
     console.print(speed.comparison_table(result))
@@ -160,7 +187,7 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     console.print(
         f"SPP-net ({result['best']}) is {result['speedup']:.1f}x faster than R-CNN ({chosen['precision']}, "
         f"{chosen['memory_format']}, batches of {chosen['batch_size']}) without proposals, "
-        f"{result['speedup_with_proposals']:.1f}x with them",
+        f"{result['speedup_with_proposals']:.1f}x with ours on both sides",
         soft_wrap=True,
     )
     return setup | result
@@ -176,20 +203,19 @@ def measure_adding(args: argparse.Namespace) -> dict[str, Any]:
     prepare()
     detector = Detector.load(args.run)
     assert detector.config is not None
-    names = (*detector.class_names, args.name)
     precision: dict[str, float] = {}
 
     def test(what: str) -> None:
         if args.test:
             with progress(f"testing, {what}") as show:
-                tested = data_set(args.data, "test", names)
+                tested = data_set(Path(args.data), "test", args.name)
                 precision[what] = class_precision(detector, tested, args.name, args.test, show)
             console.print(f"AP of {args.name}, {what}: {100 * precision[what]:.1f}")
 
     if args.name in detector.class_names:
         test("trained with the others")
         detector.remove_class(args.name)
-    examples = find_examples(data_set(args.data, args.split, names), args.name, args.images)
+    examples = find_examples(data_set(Path(args.data), args.split, args.name), args.name, args.images)
     settings, background = make_svm_settings(detector.config), draw_background(args.run, detector)
     result = time_adding(detector, args.name, examples.images, examples.boxes, settings, background)
     console.print(adding_table(result))

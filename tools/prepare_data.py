@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spp_det.datasets.check import check_dataset
 from spp_det.datasets.download import DOWNLOADS, download_voc
-from spp_det.datasets.shapes import SHAPES_CLASSES, make_shapes
-from spp_det.datasets.voc import VOC_CLASSES
+from spp_det.datasets.recognise import FORMS
+from spp_det.datasets.shapes import make_shapes
+from spp_det.report.checking import check_data_set
 from spp_det.tooling import console, run_tool, track
 
 
@@ -16,15 +16,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments; a mistake in them ends the program with code 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--data", type=Path, metavar="DIR", help="check this data set: a VOCdevkit folder, or your own")
+    task.add_argument("--data", type=Path, metavar="DIR", help="check this data set, of VOC's, COCO's or YOLO's form")
     task.add_argument("--make", choices=["shapes"], help="generate this data set into --out")
     task.add_argument("--download", choices=sorted(DOWNLOADS), help="download this data set into --out")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where --make and --download put the data")
     check = parser.add_argument_group("with --data")
-    check.add_argument("--format", choices=["voc", "shapes"], default="voc", help="whose classes (default: voc)")
-    check.add_argument("--classes", nargs="+", metavar="NAME", help="the class names of your own data set")
-    check.add_argument("--year", default="2007", help="which VOC{year} of a VOCdevkit folder (default: 2007)")
-    check.add_argument("--split", nargs="+", default=[], metavar="NAME", help="default: trainval and test, if there")
+    check.add_argument("--format", choices=sorted(FORMS), help="its form (default: found by looking)")
+    check.add_argument("--classes", nargs="+", metavar="NAME", help="keep these classes only (default: all there are)")
+    check.add_argument("--year", help="which VOC{year} of a VOCdevkit folder (default: 2007, else the last)")
+    check.add_argument("--split", nargs="+", default=[], metavar="NAME", help="default: those to train and to test on")
+    check.add_argument("--sheet", type=Path, metavar="FILE", help="draw some images with their boxes into this picture")
     make = parser.add_argument_group("with --make shapes")
     make.add_argument("--train", type=int, default=120, metavar="N", help="images to train on (default: 120)")
     make.add_argument("--test", type=int, default=60, metavar="N", help="images to test on (default: 60)")
@@ -49,10 +50,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.download:
         console.print(f"unpacked into {download_voc(args.download, args.out)}", soft_wrap=True)
         return 0
-    classes = args.classes or (SHAPES_CLASSES if args.format == "shapes" else VOC_CLASSES)
-    reports = check_dataset(args.data, args.year, args.split, classes, track)
-    for report in reports:
-        report.show(console)
+    return check(args)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Check a data set and print what it holds; 1 where it has a fault."""
+    reports = check_data_set(args.data, args.format, args.year, args.classes, args.split, args.sheet)
     return int(any(report.faults for report in reports))
 
 

@@ -2,15 +2,18 @@
 """Test a trained run: AP per class, recall of the proposals and, on request, the time of every stage beside R-CNN's.
 
     python tools/test_net.py --run runs/voc07_lite0 --timing
+    python tools/test_net.py --run runs/seed0 runs/seed1 --out runs/both
 
-Prints the tables and writes metrics.json into the run's folder. `--set regions.kind=rcnn` tests the same detector with
-R-CNN's warped crops in place of the pooled windows.
+Prints the tables and writes metrics.json into the run's folder. Several runs are tested together as one detector, on
+the first one's images and windows; a configuration with `[ensemble]` names them otherwise.
+`--set regions.kind=rcnn` tests the same detector with R-CNN's warped crops in place of the pooled windows.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from spp_det.tooling import run_tool
 
@@ -18,7 +21,14 @@ from spp_det.tooling import run_tool
 def main(argv: list[str] | None) -> int:
     """Parse the arguments and test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, type=Path, help="the folder that train_net.py wrote")
+    tested = parser.add_mutually_exclusive_group(required=True)
+    tested.add_argument(
+        "--run", nargs="+", action="extend", type=Path, help="the folder that train_net.py wrote; several: together"
+    )
+    tested.add_argument("--config", type=Path, help="a configuration with [ensemble], which names several runs")
+    parser.add_argument(
+        "--out", type=Path, help="several runs: the folder for metrics.json (default: beside the first)"
+    )
     parser.add_argument("--split", help="the images to test on (default: the configuration's data.test)")
     parser.add_argument("--data", help="the data set's folder, in place of the one that was trained on")
     parser.add_argument(
@@ -35,21 +45,31 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument("--windows", type=int, default=2000, help="windows an image while timing (2000)")
     parser.add_argument("--store", type=Path, help="where stages are kept (default: the one that the training used)")
     parser.add_argument(
+        "--voc-results", type=Path, metavar="DIR", help="write the detections as the VOC devkit's result files"
+    )
+    parser.add_argument(
         "--skip-bad-images", action="store_true", help="go on without images that are broken; list them"
     )
     args = parser.parse_args(argv)
-    from spp_det.pipeline import evaluate_run  # takes seconds: after what can go wrong without it
+    single = args.config is None and len(args.run) == 1
+    if single and args.out:
+        parser.error("--out is for several runs: one run's metrics.json lies in its own folder")
+    if not single and args.timing:
+        parser.error("--timing is of one run")
+    from spp_det.pipeline import evaluate_ensemble, evaluate_run  # takes seconds: after what can go wrong without it
 
-    evaluate_run(
-        args.run,
-        split=args.split,
-        data=args.data,
-        overrides=args.set,
-        timing_images=args.timing,
-        timing_windows=args.windows,
-        store=args.store,
-        skip_bad=args.skip_bad_images,
-    )
+    common: dict[str, Any] = {
+        "split": args.split,
+        "data": args.data,
+        "overrides": args.set,
+        "store": args.store,
+        "skip_bad": args.skip_bad_images,
+        "voc_results": args.voc_results,
+    }
+    if single:
+        evaluate_run(args.run[0], timing_images=args.timing, timing_windows=args.windows, **common)
+    else:
+        evaluate_ensemble(args.run or [], args.config, args.out, **common)
     return 0
 
 

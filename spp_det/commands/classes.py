@@ -17,8 +17,8 @@ OutFolder = Annotated[
 def add_class(
     run: RunFolder,
     name: Annotated[str, typer.Option("--name", help="the class, as the annotations call it")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="a data set with images of it")],
-    split: Annotated[str, typer.Option("--split", help="which of its images")] = "trainval",
+    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="a data set with images of it, of any form")],
+    split: Annotated[str | None, typer.Option("--split", help="which of its images (default: to train on)")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="at most so many of them")] = None,
     out: OutFolder = None,
     as_json: AsJson = False,

@@ -11,29 +11,31 @@ from spp_det.commands.options import AsJson, print_json, words_aside
 
 
 def check_data(
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="a VOCdevkit folder, or your own in its layout")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="a folder (VOC's form or YOLO's), a COCO .json or a YOLO .yaml file")
+    ],
+    form: Annotated[str | None, typer.Option("--format", help="its form (default: found by looking)")] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="NAME", help="a class of yours; may stand several times")
+        list[str] | None, typer.Option("--class", metavar="NAME", help="keep this class; may stand several times")
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="NAME", help="default: trainval and test, if there")
+        list[str] | None, typer.Option("--split", metavar="NAME", help="default: those to train and to test on")
     ] = None,
-    year: Annotated[str, typer.Option("--year", help="which VOC{year} of a VOCdevkit folder")] = "2007",
+    year: Annotated[str | None, typer.Option("--year", help="of a VOCdevkit folder with several")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="draw some images with their boxes into this file")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set, and count what is in it.
 
-    Every image is decoded and every box read; what is broken is named. The exit code is 1 where something is.
+    Every image is decoded and every box read; what is broken, and what looks odd, is named. The exit code is 1 where
+    something is broken.
     """
-    from spp_det.datasets import VOC_CLASSES
-    from spp_det.datasets.check import check_dataset
-    from spp_det.tooling import console, track
+    from spp_det.report.checking import check_data_set
 
     with words_aside(as_json):
-        reports = check_dataset(data, year, split or [], tuple(classes or VOC_CLASSES), track)
+        reports = check_data_set(data, form, year, classes, split, sheet)
     if as_json:
         print_json([report.to_dict() for report in reports])
-    else:
-        for report in reports:
-            report.show(console)
     raise typer.Exit(int(any(report.faults for report in reports)))

@@ -1,21 +1,33 @@
-"""An image and its Target: the VOC devkit's layout, and generated shapes in it."""
+"""An image and its Target: VOC's, COCO's and YOLO's forms, ILSVRC DET, generated shapes, and what is in memory."""
 
-from collections.abc import Callable
-
-from spp_det.datasets.base import Dataset
+from spp_det.datasets.base import Dataset, crowds, image_digest, loose_faults, object_areas, positives_only
+from spp_det.datasets.coco import CocoDataset
+from spp_det.datasets.formats import DATASETS, open_dataset
+from spp_det.datasets.ilsvrc import ILSVRCDetection
+from spp_det.datasets.recognise import Recognised, recognise
 from spp_det.datasets.shapes import SHAPES_CLASSES, ShapesDataset, make_shapes
 from spp_det.datasets.voc import VOC_CLASSES, VOCDataset
 from spp_det.datasets.voc_results import write_results
-
-DATASETS: dict[str, Callable[..., Dataset]] = {"voc": VOCDataset, "shapes": ShapesDataset}
+from spp_det.datasets.yolo import YoloDataset
 
 __all__ = [
     "DATASETS",
     "SHAPES_CLASSES",
     "VOC_CLASSES",
+    "CocoDataset",
     "Dataset",
+    "ILSVRCDetection",
+    "Recognised",
     "ShapesDataset",
     "VOCDataset",
+    "YoloDataset",
+    "crowds",
+    "image_digest",
+    "loose_faults",
     "make_shapes",
+    "object_areas",
+    "open_dataset",
+    "positives_only",
+    "recognise",
     "write_results",
 ]

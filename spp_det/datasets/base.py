@@ -1,21 +1,28 @@
-"""What every data set can do."""
+"""What every data set can do, and what some can besides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from spp_det.structures import Image, Size, Target
+import numpy as np
+import numpy.typing as npt
+
+from spp_det.errors import DataError
+from spp_det.structures import Boxes, Image, Size, Target, empty_boxes
 
 # Shows how far a loop over image ids is: `tooling.track`, or any function (ids, description) -> the ids, one by one.
 Progress = Callable[[Sequence[str], str], Iterable[str]]
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """Images under ids, and the objects in each.
 
-    Every method raises DataError, which names the file, where what it reads is missing or broken.
+    Every method raises DataError, which names the file, where what it reads is missing or broken. The functions below
+    say what a data set may have further.
     """
 
     class_names: tuple[str, ...]  # K names; labels index them
@@ -40,3 +47,39 @@ class Dataset(Protocol):
     def target(self, image_id: str) -> Target:
         """The objects, maybe none."""
         ...
+
+
+def positives_only(dataset: Dataset) -> frozenset[str]:
+    """The images whose marked objects are all that training may take from them: `dataset.positives_only`, or none."""
+    return getattr(dataset, "positives_only", frozenset())
+
+
+def loose_faults(dataset: Dataset) -> Mapping[str, DataError]:
+    """What is wrong with a data set but belongs to none of its `ids`, by name: `dataset.faults`, or nothing."""
+    return getattr(dataset, "faults", {})
+
+
+def crowds(dataset: Dataset, image_id: str) -> Boxes:
+    """Where objects stand too close to be marked one by one: `dataset.crowds(image_id)`, float32 [N, 4], or nowhere."""
+    return dataset.crowds(image_id) if hasattr(dataset, "crowds") else empty_boxes()
+
+
+def object_areas(dataset: Dataset, image_id: str) -> npt.NDArray[np.float64] | None:
+    """px of each of the target's objects: `dataset.areas(image_id)`, float64 [N]; None: those of their boxes."""
+    return dataset.areas(image_id) if hasattr(dataset, "areas") else None
+
+
+def image_digest(dataset: Dataset, image_id: str) -> str:
+    """SHA-256 of an image: `dataset.digest(image_id)` where images are not files, else of its file."""
+    if hasattr(dataset, "digest"):
+        return dataset.digest(image_id)
+    path = dataset.image_path(image_id)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as fault:
+        raise DataError(path, fault.strerror or str(fault)) from None
+
+
+def stated_size(dataset: Dataset, image_id: str) -> Size | None:
+    """The size that an annotation says its image has: `dataset.stated_size(image_id)`, or None."""
+    return dataset.stated_size(image_id) if hasattr(dataset, "stated_size") else None

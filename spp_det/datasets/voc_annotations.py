@@ -11,14 +11,19 @@ from xml.parsers import expat
 
 import numpy as np
 
+from spp_det.boxes import clip
 from spp_det.errors import DataError
 from spp_det.structures import Boxes, Size, Target, empty_boxes
 
 
-def read_annotation(path: Path, class_names: Sequence[str], real_size: Callable[[], Size]) -> Target:
+def read_annotation(
+    path: Path, class_names: Sequence[str], real_size: Callable[[], Size], first_pixel: int = 1, slack: float = 0
+) -> Target:
     """The objects of one annotation file, in its order.
 
-    A box (xmin, ymin, xmax, ymax), 1-based and inclusive, becomes (xmin - 1, ymin - 1, xmax, ymax) here. Labels index
+    A box (xmin, ymin, xmax, ymax), 1-based and inclusive, becomes (xmin - 1, ymin - 1, xmax, ymax) here. first_pixel:
+    the coordinate of the first pixel, 0 in data sets that count so; slack: by how many px a box may reach beyond its
+    image, and is then cut off. Labels index
     `class_names`; an absent <difficult> means 0; objects inside an object's <part> are not read. `real_size` is called
     where the file states no size of its image.
 
@@ -33,7 +38,7 @@ def read_annotation(path: Path, class_names: Sequence[str], real_size: Callable[
         return Target(empty_boxes(), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     size = stated_size(root, path) or real_size()
     return Target(
-        boxes=np.stack([_box(item, path, size) for item in objects]),
+        boxes=np.stack([_box(item, path, size, first_pixel, slack) for item in objects]),
         labels=np.array([_label(item, path, class_names) for item in objects], np.int64),
         difficult=np.array([_difficult(item, path) for item in objects], np.bool_),
     )
@@ -42,6 +47,11 @@ def read_annotation(path: Path, class_names: Sequence[str], real_size: Callable[
 def read_stated_size(path: Path) -> Size | None:
     """The size of the image as the annotation has it, or None where it does not say."""
     return stated_size(_parse(path), path)
+
+
+def object_names(path: Path) -> set[str]:
+    """The class names in an annotation. Raises DataError where it is missing or no XML."""
+    return {(item.findtext("name") or "").strip() for item in _parse(path).findall("object")} - {""}
 
 
 def stated_size(root: Element, path: Path) -> Size | None:
@@ -96,20 +106,23 @@ def _parse(path: Path) -> Element:
     return builder.close()
 
 
-def _box(item: Element, path: Path, size: Size) -> Boxes:
+def _box(item: Element, path: Path, size: Size, first_pixel: int, slack: float) -> Boxes:
     """float32 [4]."""
     bounds = item.find("bndbox")
     if bounds is None:
         raise DataError(path, "<object> lacks <bndbox>")
     xmin, ymin, xmax, ymax = (_number(bounds, name, path) for name in ("xmin", "ymin", "xmax", "ymax"))
-    box = np.array([xmin - 1, ymin - 1, xmax, ymax], np.float32)
+    beyond = 1 - first_pixel  # the last pixel is included
+    box = np.array([xmin - first_pixel, ymin - first_pixel, xmax + beyond, ymax + beyond], np.float32)
     text = f"its box (xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g})"
     if box[0] >= box[2] or box[1] >= box[3]:
         raise DataError(path, f"{text} is empty or has its corners swapped")
     height, width = size
-    if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
-        raise DataError(path, f"{text} lies outside its image: x is 1 to {width}, y is 1 to {height}")
-    return box
+    if box[:2].min() < -slack or box[2] > width + slack or box[3] > height + slack:
+        last = width + first_pixel - 1, height + first_pixel - 1
+        limits = f"x is {first_pixel} to {last[0]}, y is {first_pixel} to {last[1]}"
+        raise DataError(path, f"{text} lies outside its image: {limits}")
+    return clip(box[None], size)[0]
 
 
 def _label(item: Element, path: Path, class_names: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors`, for a
 compressed one `first_look.safetensors`, and `detector.json`, which is written last; memory.py names the files of added
-classes. The trunk's weights are not in it:
-the configuration says where they come from, and their digest is checked.
+classes. The trunk's weights are not in it: the configuration says where they come from, and their digest is checked.
+Where they were tuned, as in R-CNN, `trunk.safetensors` holds them, and they take the place of those.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from spp_det.training import BoxRegressor, LinearSVMs
 
 FORMAT = 1
 FIRST_LOOK = "first_look.safetensors"
+TRUNK = "trunk.safetensors"
 
 
 def save_detector(
@@ -42,20 +43,26 @@ def save_detector(
     regressor: BoxRegressor | None,
     regression_layer: str | None = None,
     first_look: FirstLook | None = None,
+    tuned_from: str | None = None,
 ) -> None:
     """Write the parts of a detector into a folder; what `load_detector` needs to make it again.
 
     regression_layer: what the regressor reads, where it is not the configuration's `regress.layer`.
+    tuned_from: the digest of the trunk before it was tuned, where it was: then its weights are written too.
     """
     folder = Path(folder)
     (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
     forget(folder)
     write_arrays(folder / "head.safetensors", head_arrays(head))
-    _write_rest(folder, config, class_names, trunk, head, svms, regressor, regression_layer, first_look)
+    trunk_facts = {"trunk": trunk.digest()}
+    if tuned_from is not None:
+        write_arrays(folder / TRUNK, {name: tensor.numpy() for name, tensor in trunk.state().items()})
+        trunk_facts = {"trunk": tuned_from, "tuned_trunk": trunk.digest()}
+    _write_rest(folder, config, class_names, trunk_facts, head, svms, regressor, regression_layer, first_look)
 
 
 def write_detector(folder: Path, detector: Detector) -> None:
-    """What `Detector.save` does. The head is copied from the detector's own folder, where it is float32 for certain."""
+    """What `Detector.save` does. Networks are copied from the detector's own folder, where they are float32."""
     regions, svms, regressor, own = detector.regions, detector.svms, detector.regressor, detector.folder
     if detector.config is None or not isinstance(regions, SPPRegions | RCNNRegions):
         raise ConfigError(
@@ -66,10 +73,14 @@ def write_detector(folder: Path, detector: Detector) -> None:
     memories = {name: detector.memory(name) for name in {*detector.memories, *detector.class_names}}
     background = detector.background()
     head = head_arrays(regions.head) if own is None else read_arrays(own / "head.safetensors")
+    known = {"trunk": regions.trunk.digest()} if own is None else read_json(own / "detector.json")
+    trunk_facts = {name: known[name] for name in ("trunk", "tuned_trunk") if name in known}
     (folder / "detector.json").unlink(missing_ok=True)
     if own is None or folder.resolve() != own.resolve():
         forget(folder)
         write_arrays(folder / "head.safetensors", head)
+        if own is not None and "tuned_trunk" in trunk_facts:
+            write_arrays(folder / TRUNK, read_arrays(own / TRUNK))
         if background is not None:
             write_background(folder, background)
     for name, memory in memories.items():
@@ -83,7 +94,7 @@ def write_detector(folder: Path, detector: Detector) -> None:
         (folder / CALIBRATION).unlink(missing_ok=True)
     config = with_classes(detector.config, detector.class_names)
     layer, look = detector.regression_layer, detector.first_look
-    _write_rest(folder, config, detector.class_names, regions.trunk, regions.head, svms, regressor, layer, look)
+    _write_rest(folder, config, detector.class_names, trunk_facts, regions.head, svms, regressor, layer, look)
     detector.config, detector.folder, detector.memories = config, folder, {}
 
 
@@ -98,7 +109,7 @@ def _write_rest(
     folder: Path,
     config: Config,
     class_names: Sequence[str],
-    trunk: Trunk,
+    trunk_facts: dict[str, str],
     head: FcHead,
     svms: LinearSVMs,
     regressor: BoxRegressor | None,
@@ -110,7 +121,12 @@ def _write_rest(
     write_arrays(folder / "svms.safetensors", svms.state())
     if regressor is not None:
         write_arrays(folder / "regressor.safetensors", regressor.state())
-    facts = {"format": FORMAT, "class_names": list(class_names), "trunk": trunk.digest(), "regressor": bool(regressor)}
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "class_names": list(class_names),
+        **trunk_facts,
+        "regressor": bool(regressor),
+    }
     if head.fc8.out_features - 1 != len(class_names):
         facts["softmax"] = head.fc8.out_features - 1  # classes that it knows
     if regression_layer not in (None, config.regress.layer):
@@ -139,6 +155,10 @@ def load_detector(
     trunk = make_trunk(config)
     if trunk.digest() != facts["trunk"]:
         raise WeightsError(f"{folder}: the trunk's weights ({config.trunk.weights}) are not those it was trained with")
+    if "tuned_trunk" in facts:
+        load_trunk(trunk, folder / TRUNK)
+        if trunk.digest() != facts["tuned_trunk"]:
+            raise WeightsError(f"{folder / TRUNK}: is not the trunk that was trained with this detector")
     names = tuple(facts["class_names"])
     head = make_head(config, trunk, facts.get("softmax", len(names)))  # classes that were added have no output there
     load_head(head, folder / "head.safetensors")
@@ -182,3 +202,8 @@ def load_head(head: FcHead, path: Path) -> None:
         if arrays[name].shape != tuple(tensor.shape):
             raise WeightsError(f"{path}: {name} is {list(arrays[name].shape)}, not {list(tensor.shape)}")
     head.load_state({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+
+
+def load_trunk(trunk: Trunk, path: Path) -> None:
+    """Fill a trunk with tuned weights from a file. Raises WeightsError naming the first tensor that does not fit."""
+    trunk.load_state({name: torch.from_numpy(array) for name, array in read_arrays(path).items()}, path)

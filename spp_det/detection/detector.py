@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,12 +17,13 @@ from spp_det.detection.candidates import Candidates, finish, select_candidates
 from spp_det.errors import ConfigError
 from spp_det.images import read_image
 from spp_det.proposals import ProposalMethod
-from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Scores, Size, check_image
+from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Size, check_image
 from spp_det.threads import one_blas_thread
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` may never need
     from spp_det.detection.calibration import Calibration
+    from spp_det.detection.ensemble import Ensemble
     from spp_det.detection.first_look import FirstLook
     from spp_det.detection.memory import ClassMemory
     from spp_det.networks.head import Layer
@@ -41,11 +43,92 @@ class Classifiers(Protocol):
 class Regressor(Protocol):
     """Box regression for each class."""
 
-    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size) -> Boxes:
-        """The boxes [N, 4] of classes [N], moved by what their vectors say."""
+    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size, rows: Labels | None = None) -> Boxes:
+        """The boxes [N, 4] of classes [N], moved by what the vectors say that stand in their rows, int64 [N]."""
 
 
-class Detector:
+@dataclass(frozen=True, eq=False)
+class PooledWindows:
+    """Windows of one image and their pooled vectors; windows of the same cells share one.
+
+    features: what was computed once for the image; rows: int64 [n], of the image's proposals; boxes: float32 [n, 4],
+    theirs; place: int64 [n], the row of each one's vector; vectors: float32 [M, D].
+    """
+
+    features: Any
+    rows: Labels
+    boxes: Boxes
+    place: Labels
+    vectors: Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredWindows:
+    """Windows of one image with a score for every class.
+
+    rows, boxes, place: as in PooledWindows; scores: [n, K], SVM margins; located: the vectors that the regressor
+    reads, float32 [M, D].
+    """
+
+    rows: Labels
+    boxes: Boxes
+    scores: npt.NDArray[np.floating]
+    place: Labels
+    located: Vectors
+
+
+class WindowDetector(ABC):
+    """What finds objects in an image by scoring its windows: one detector, or several together.
+
+    proposals: where windows come from; class_names: K names; settings: which scores count, and the order of what
+    follows; see candidates.py.
+    """
+
+    proposals: ProposalMethod
+    class_names: tuple[str, ...]
+    settings: DetectConfig
+    calibration: Calibration | None = None  # from scores to probabilities
+
+    @abstractmethod
+    def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
+        """The step before `finish`: scored windows, and where the regressor moves them (`regressed`, if there is one).
+
+        image: uint8 [H, W, 3]; proposals: its windows, possibly none. watch: counts the seconds of each stage, as
+        "maps_s", "pooling_s", "first_look_s", "fc_s" and "rest_s".
+        """
+
+    def detect(
+        self,
+        image: str | PathLike[str] | Image,
+        proposals: Proposals | None = None,
+        min_score: float | None = None,
+        min_probability: float | None = None,
+    ) -> Detections:
+        """What is in an image, best score first within a class.
+
+        image: a file, or uint8 [H, W, 3] in RGB. proposals: windows to use in place of the detector's own.
+        min_score: leave out detections below it, an SVM margin; 0 is the SVM's own border, None keeps all of the
+        settings' (what the evaluation wants). min_probability: likewise, in [0, 1], of a calibrated detector, where it
+        means the same for every class. Raises ConfigError for one that is not calibrated, DataError for a file that
+        cannot be read, ValueError for an array of another type or shape.
+        """
+        if min_probability is not None and self.calibration is None:
+            raise ConfigError("the detector is not calibrated, so that its detections have no probabilities")
+        pixels, image_id = read_pixels(image)
+        if proposals is None:
+            proposals = self.proposals.propose(pixels, image_id)
+        candidates = self.candidates(pixels, proposals)
+        size = pixels.shape[0], pixels.shape[1]
+        detections = finish(candidates, candidates.regressed, size, self.class_names, self.settings)
+        if self.calibration is not None:
+            chances = self.calibration.probabilities(detections.scores, detections.labels)
+            detections = replace(detections, probabilities=chances)
+        if min_probability is not None:
+            detections = detections.likely(min_probability)
+        return detections if min_score is None else detections.above(min_score)
+
+
+class Detector(WindowDetector):
     """detect(image) = proposals + maps + pooled windows + fc + SVM scores + NMS + box regression.
 
     proposals, regions, svms, regressor: the parts, by what they do (see the protocols of their rooms and
@@ -78,7 +161,6 @@ class Detector:
         self.regression_layer = regression_layer
         self.settings = settings or DetectConfig()
         self.first_look = first_look
-        self.calibration: Calibration | None = None  # from scores to probabilities
         self.config: Config | None = None  # what it was made of, and where it lies, where it came from a folder
         self.folder: Path | None = None
         self.memories: dict[
@@ -154,6 +236,17 @@ class Detector:
 
         return None if self.folder is None else read_background(self.folder)
 
+    @staticmethod
+    def ensemble(members: Sequence[Detector | str | PathLike[str]]) -> Ensemble:
+        """Several detectors as one, which has the same `detect`: see ensemble.py.
+
+        members: detectors, or the folders of runs, which are loaded. Raises ConfigError where there is none or they
+        know different classes, and what `load` raises.
+        """
+        from spp_det.detection.ensemble import Ensemble
+
+        return Ensemble([each if isinstance(each, Detector) else Detector.load(each) for each in members])
+
     def compress(
         self,
         rank: int | Sequence[int] | None = None,
@@ -176,63 +269,53 @@ class Detector:
         windows = draw_windows(self, (read_pixels(image)[0] for image in chosen)) if chosen else None
         return compress_detector(self, settings, windows)
 
-    def detect(
-        self,
-        image: str | PathLike[str] | Image,
-        proposals: Proposals | None = None,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-    ) -> Detections:
-        """What is in an image, best score first within a class.
-
-        image: a file, or uint8 [H, W, 3] in RGB. proposals: windows to use in place of the detector's own.
-        min_score: leave out detections below it, an SVM margin; 0 is the SVM's own border, None keeps all of the
-        settings' (what the evaluation wants). min_probability: likewise, in [0, 1], of a calibrated detector, where it
-        means the same for every class. Raises ConfigError for one that is not calibrated, DataError for a file that
-        cannot be read, ValueError for an array of another type or shape.
-        """
-        if min_probability is not None and self.calibration is None:
-            raise ConfigError("the detector is not calibrated, so that its detections have no probabilities")
-        pixels, image_id = read_pixels(image)
-        if proposals is None:
-            proposals = self.proposals.propose(pixels, image_id)
-        candidates = self.candidates(pixels, proposals)
-        size = pixels.shape[0], pixels.shape[1]
-        detections = finish(candidates, candidates.regressed, size, self.class_names, self.settings)
-        if self.calibration is not None:
-            chances = self.calibration.probabilities(detections.scores, detections.labels)
-            detections = replace(detections, probabilities=chances)
-        if min_probability is not None:
-            detections = detections.likely(min_probability)
-        return detections if min_score is None else detections.above(min_score)
-
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
-        """The step before `finish`: scored windows, and where the regressor moves them (`regressed`, if there is one).
-
-        image: uint8 [H, W, 3]; proposals: its windows, possibly none. watch: counts the seconds of each stage, as
-        "maps_s", "pooling_s", "first_look_s", "fc_s" and "rest_s".
-        """
-        image = check_image(image)
+        """Those of this detector alone."""
+        image, watch = check_image(image), watch or Watch()
         if not len(proposals):
             return Candidates.empty()
         with one_blas_thread():
-            return self._candidates(image, proposals.boxes, watch or Watch())
+            scored = self.score(self.pool(image, proposals.boxes, watch), watch)
+            with watch.stage("rest_s"):
+                candidates = select_candidates(scored.boxes, scored.scores, self.settings)
+                return self.regress(scored, candidates, (image.shape[0], image.shape[1]))
 
-    def _candidates(self, image: Image, boxes: Boxes, watch: Watch) -> Candidates:
+    def pool(self, image: Image, boxes: Boxes, watch: Watch, features: Any = None) -> PooledWindows:
+        """The pooled vectors of windows, float32 [N, 4], N >= 1, without those that the first look drops.
+
+        features: of the image, where another detector of the same maps has computed them already.
+        """
         rows = np.arange(len(boxes))
-        with watch.stage("maps_s"):
-            features = self.regions.image_features(image)
+        if features is None:
+            with watch.stage("maps_s"):
+                features = self.regions.image_features(image)
         with watch.stage("pooling_s"):
             first, place = self.regions.distinct(features, boxes)
         if self.first_look is not None:
             with watch.stage("first_look_s"):
                 rows, first, place = self._look_first(features, boxes, first, place)
-        pooled = self.regions.pooled(features, boxes[first], watch)
+        vectors = self.regions.pooled(features, boxes[first], watch)
+        return PooledWindows(features, rows, boxes[rows], place, vectors)
+
+    def score(self, pooled: PooledWindows, watch: Watch) -> ScoredWindows:
+        """The scores of pooled windows for every class, before any suppression."""
         with watch.stage("fc_s"):
-            vectors, located = self.regions.head.numpy_layers(pooled, (self.layer, self.regression_layer))
+            vectors, located = self.regions.head.numpy_layers(pooled.vectors, (self.layer, self.regression_layer))
         with watch.stage("rest_s"):
             scores = self.svms.decision_function(vectors)
-            return self._judge(boxes, rows, place, scores, located, (image.shape[0], image.shape[1]))
+            return ScoredWindows(pooled.rows, pooled.boxes, scores[pooled.place], pooled.place, located)
+
+    def regress(self, scored: ScoredWindows, candidates: Candidates, size: Size) -> Candidates:
+        """The candidates chosen among scored windows, moved by the regressor if there is one.
+
+        candidates: their `windows` are rows of `scored`, in the result those of the image's proposals; size: the
+        image's.
+        """
+        if self.regressor is not None:
+            of_each = scored.place[candidates.windows]
+            regressed = self.regressor.apply(scored.located, candidates.boxes, candidates.labels, size, of_each)
+            candidates = candidates.with_regressed(regressed)
+        return replace(candidates, windows=scored.rows[candidates.windows])
 
     def _look_first(self, features: Any, boxes: Boxes, first: Labels, place: Labels) -> tuple[Labels, Labels, Labels]:
         """What stays after the first look: the rows of boxes, the first of each set of cells, and its place there."""
@@ -240,26 +323,6 @@ class Detector:
         stays = self.first_look.keeps(self.regions, features, boxes[first])
         rows = np.flatnonzero(stays[place])
         return rows, first[stays], (np.cumsum(stays) - 1)[place[rows]]
-
-    def _judge(
-        self, boxes: Boxes, rows: Labels, place: Labels, scores: Scores, located: Vectors, size: Size
-    ) -> Candidates:
-        """What comes after the scores: suppression and regression.
-
-        boxes: float32 [N, 4]; rows: int64 [n], those that were scored; place: int64 [n], the vector of each; scores:
-        of the vectors, float32 [M, K]; located: the vectors at the regressor's layer, [M, D]; size: the image's.
-        """
-        candidates = select_candidates(boxes[rows], scores[place], self.settings)
-        if self.regressor is not None:
-            regressed = candidates.boxes.copy()
-            for label in np.unique(candidates.labels):  # by class, since all their pooled vectors at once are large
-                of_class = np.flatnonzero(candidates.labels == label)
-                vectors = located[place[candidates.windows[of_class]]]
-                regressed[of_class] = self.regressor.apply(
-                    vectors, candidates.boxes[of_class], candidates.labels[of_class], size
-                )
-            candidates = candidates.with_regressed(regressed)
-        return replace(candidates, windows=rows[candidates.windows])
 
 
 def read_pixels(image: str | PathLike[str] | Image) -> tuple[Image, str]:

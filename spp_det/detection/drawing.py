@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import ImageDraw, ImageFont
 
 from spp_det.errors import DataError
 from spp_det.files import write_whole
-from spp_det.structures import Detections, Image, check_image
+from spp_det.structures import Boxes, Detections, Image, Labels, Target, check_image
 
 Colour = tuple[int, int, int]  # RGB, 0 .. 255
 
@@ -27,18 +28,30 @@ def draw(image: Image, detections: Detections, min_score: float = 0.0) -> Image:
 
     image: uint8 [H, W, 3]. One colour for each class, the best scores on top. Lines and letters grow with the image.
     """
+    shown = detections.above(min_score)
+    shown = shown[np.argsort(shown.scores, kind="stable")]
+    return _draw(image, shown.boxes, shown.labels, [f"{name} {score:.2f}" for _, score, name in shown])
+
+
+def draw_objects(image: Image, target: Target, class_names: Sequence[str]) -> Image:
+    """A copy of the image with a box and the class name of each object of a data set, difficult ones in parentheses."""
+    names = [class_names[label] for label in target.labels]
+    texts = [f"({name})" if hard else name for name, hard in zip(names, target.difficult, strict=True)]
+    return _draw(image, target.boxes, target.labels, texts)
+
+
+def _draw(image: Image, boxes: Boxes, labels: Labels, texts: Sequence[str]) -> Image:
+    """Boxes float32 [N, 4] in the colours of their classes, the last on top, and over all of them their texts."""
     canvas = PillowImage.fromarray(check_image(image))
     pen = ImageDraw.Draw(canvas)
     short_side = min(canvas.size)
     width = max(1, round(short_side / 180))
     font = ImageFont.load_default(size=max(10, round(short_side / 28)))
-    shown = detections.above(min_score)
-    shown = shown[np.argsort(shown.scores, kind="stable")]
-    colours = [class_colour(int(label)) for label in shown.labels]
-    for (x1, y1, x2, y2), colour in zip(shown.boxes.tolist(), colours, strict=True):
+    colours = [class_colour(int(label)) for label in labels]
+    for (x1, y1, x2, y2), colour in zip(boxes.tolist(), colours, strict=True):
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=width)
-    for (box, score, name), colour in zip(shown, colours, strict=True):
-        _draw_label(pen, canvas.size, (float(box[0]), float(box[1])), f"{name} {score:.2f}", colour, font)
+    for (x1, y1, *_), text, colour in zip(boxes.tolist(), texts, colours, strict=True):
+        _draw_label(pen, canvas.size, (x1, y1), text, colour, font)
     return np.asarray(canvas).copy()
 
 

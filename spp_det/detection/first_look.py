@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.errors import ConfigError
+from spp_det.threads import multiply
 
 Vectors = npt.NDArray[np.float32]  # [N, D]
 
@@ -58,7 +59,7 @@ class FirstLook:
 
     def scores(self, vectors: Vectors) -> npt.NDArray[np.float32]:
         """The first score of coarse vectors float32 [N, D]: float32 [N]."""
-        return np.asarray((vectors @ self.coef_.T + self.intercept_).max(axis=1))
+        return np.asarray((multiply(vectors, self.coef_.T) + self.intercept_).max(axis=1))
 
     def keeps(self, regions: Any, features: Any, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Which windows go on, bool [N]. regions: SPPRegions, with the features of the image; boxes: float32 [N, 4]."""

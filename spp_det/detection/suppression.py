@@ -45,12 +45,9 @@ def nms_per_class(
     _check(boxes, scores, threshold)
     if scores.ndim != 2:
         raise ValueError(f"scores have the shape [N, K], not {list(scores.shape)}")
-    kept = []
-    for column in scores.T:
-        above = np.flatnonzero(column > min_score)
-        order = above[_descending(column[above])]
-        kept.append(_suppress(boxes, order, threshold, max_kept))
-    return by_class(kept)
+    limit = len(boxes) if max_kept is None else min(max_kept, len(boxes))
+    columns = np.ascontiguousarray(scores.T)
+    return _per_column(boxes.astype(np.float64), columns, float(threshold), float(min_score), limit)
 
 
 def nms_labelled(boxes: Boxes, scores: Scores, labels: Labels, threshold: float = 0.3) -> Indices:
@@ -116,3 +113,19 @@ def _greedy(boxes: npt.NDArray[np.float64], threshold: float, limit: int) -> Ind
             kept[count] = i
             count += 1
     return kept[:count]
+
+
+@njit(cache=True, nogil=True)
+def _per_column(boxes, columns, threshold, min_score, limit):  # type: ignore[no-untyped-def]
+    """What `_greedy` keeps for each row of `columns` [K, N], above the least score: indices and labels, int64 [M]."""
+    indices = np.empty(len(columns) * limit, np.int64)
+    labels = np.empty(len(columns) * limit, np.int64)
+    count = 0
+    for label in range(len(columns)):
+        column = columns[label]
+        above = np.flatnonzero(column > min_score)
+        order = above[np.argsort(-column[above], kind="mergesort")]
+        for position in _greedy(boxes[order], threshold, min(limit, len(order))):
+            indices[count], labels[count] = order[position], label
+            count += 1
+    return indices[:count], labels[:count]

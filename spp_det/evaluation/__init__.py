@@ -1,5 +1,6 @@
-"""VOC average precision, proposal recall, timing."""
+"""VOC average precision, COCO's figures, proposal recall, timing."""
 
+from spp_det.evaluation.coco import coco_figures, coco_table
 from spp_det.evaluation.recall import proposal_recall
 from spp_det.evaluation.timing import time_detectors, timing_table
 from spp_det.evaluation.voc import Curve, average_precision, evaluate, precision_recall
@@ -7,6 +8,8 @@ from spp_det.evaluation.voc import Curve, average_precision, evaluate, precision
 __all__ = [
     "Curve",
     "average_precision",
+    "coco_figures",
+    "coco_table",
     "evaluate",
     "precision_recall",
     "proposal_recall",

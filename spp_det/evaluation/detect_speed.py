@@ -8,6 +8,7 @@ learnt, so that untrained layers will do; a trained run gives real ones, and its
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMATS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
 BATCHES = (16, 32, 64, 128)
 TRIED_WINDOWS = 128
+SPEEDUPS = {
+    "speedup": "R-CNN / SPP-net",
+    "speedup_same_precision": "in the same precision",
+    "speedup_with_proposals": "with proposals",
+    "speedup_with_peer_proposals": "R-CNN with OpenCV's",
+}
 REPEATS = 5  # of a side that takes a fraction of a second, against one of R-CNN's
 
 
@@ -125,42 +132,56 @@ def compare(
     num_windows: int = 2000,
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = time.perf_counter,
+    peer_proposals: Callable[[Image], float] | None = None,
 ) -> dict[str, Any]:
     """The seconds of every side, stage by stage; images: (image id, uint8 [H, W, 3]) of each.
 
-    detectors: dense, compressed, R-CNN's, in float32. Returns
-      {"speedup", "speedup_with_proposals": of the fastest row; "best": its name;
-       "rows": {name: {stage: seconds, .., "total_s", "without_proposals_s", "speedup", "speedup_with_proposals"}},
-       "rcnn": {stage: seconds, .., "precision", "memory_format", "batch_size", "tried": {setting: seconds}},
+    detectors: dense, compressed, R-CNN's, in float32. peer_proposals: the seconds that another program's proposals take
+    for an image, such as OpenCV's, for R-CNN to have in place of ours. Returns
+      {"speedup", "speedup_with_proposals", "speedup_with_peer_proposals": of the fastest row; "best": its name;
+       "rows": {name: {stage: seconds, .., "total_s", "without_proposals_s", and the four speed-ups}},
+       "rcnn": {stage: seconds, .., "precision", "memory_format", "batch_size", "tried": {setting: seconds}}, faster,
+       "rcnn_by_precision": {precision: the same}, "peer_proposals_s": or None,
        "peaks": see floors.py, "windows", "images", "threads", "processor"}
-    Each row has its "floors" too, {stage: seconds}, for the first image. A speed-up is R-CNN's seconds over the row's,
-    without proposals but where it says so; proposals are ours for both. clock: `time.process_time`, with one thread,
-    gives figures on a machine that others use too.
+    Each row has its "floors" too, {stage: seconds}, for the first image. A speed-up is the faster R-CNN's seconds over
+    the row's, without proposals but where its name says so; "speedup_same_precision" is over R-CNN in the row's own.
+    clock: `time.process_time`, with one thread, gives figures on a machine that others use too.
     """
     dense, compressed, rcnn = detectors
     image_id, image = images[0]
     boxes = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], TRIED_WINDOWS)
-    rcnn, chosen = tune_rcnn(rcnn, image, boxes, clock)
+    tuned, tried = tune_rcnn(rcnn, image, boxes, clock)
     sides = {
         f"{kind}, {name}": in_precision(detector, dtype)
         for kind, detector in (("dense", dense), ("compressed", compressed))
         for name, dtype in DTYPES.items()
     }
-    repeats = dict.fromkeys(sides, REPEATS) | {"rcnn": 1}
-    seconds = time_sides(images, sides | {"rcnn": rcnn}, num_windows, repeats, progress, clock)
-    theirs = seconds.pop("rcnn")
-    rows: dict[str, dict[str, Any]] = {name: _row(of_row, theirs) for name, of_row in seconds.items()}
+    crops = {f"R-CNN, {name}": detector for name, (detector, _) in tuned.items()}
+    repeats = dict.fromkeys(sides, REPEATS) | dict.fromkeys(crops, 1)
+    seconds = time_sides(images, sides | crops, num_windows, repeats, progress, clock)
+    theirs = {
+        name: {
+            **seconds[f"R-CNN, {name}"],
+            "without_proposals_s": without_proposals(seconds[f"R-CNN, {name}"]),
+            **chosen,
+        }
+        for name, (_, chosen) in tuned.items()
+    }
+    peer_s = statistics.median(peer_proposals(pixels) for _, pixels in images) if peer_proposals else None
+    fastest = min(theirs.values(), key=lambda of_side: of_side["without_proposals_s"])
+    rows = {name: _row(seconds[name], fastest, theirs[name.split(", ")[1]], peer_s) for name in sides}
     peaks = measure_peaks(clock=clock)
     windows = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], num_windows)
     for name, row in rows.items():
         row["floors"] = floors(sides[name], image, windows, peaks)
     best = max(rows, key=lambda name: rows[name]["speedup"])
     return {
-        "speedup": rows[best]["speedup"],
-        "speedup_with_proposals": rows[best]["speedup_with_proposals"],
+        **{key: rows[best].get(key) for key in ("speedup", "speedup_with_proposals", "speedup_with_peer_proposals")},
         "best": best,
         "rows": rows,
-        "rcnn": {**theirs, "without_proposals_s": without_proposals(theirs), **chosen},
+        "rcnn": {**fastest, "tried": tried},
+        "rcnn_by_precision": theirs,
+        "peer_proposals_s": peer_s,
         "peaks": peaks,
         "windows": num_windows,
         "images": len(images),
@@ -169,13 +190,18 @@ def compare(
     }
 
 
-def _row(ours: Seconds, theirs: Seconds) -> dict[str, Any]:
-    return {
+def _row(ours: Seconds, theirs: dict[str, Any], same_precision: dict[str, Any], peer_s: float | None) -> dict[str, Any]:
+    rest = without_proposals(ours)
+    row = {
         **ours,
-        "without_proposals_s": without_proposals(ours),
-        "speedup": without_proposals(theirs) / without_proposals(ours),
+        "without_proposals_s": rest,
+        "speedup": theirs["without_proposals_s"] / rest,
+        "speedup_same_precision": same_precision["without_proposals_s"] / rest,
         "speedup_with_proposals": theirs["total_s"] / ours["total_s"],
     }
+    if peer_s is not None:
+        row["speedup_with_peer_proposals"] = (theirs["without_proposals_s"] + peer_s) / ours["total_s"]
+    return row
 
 
 def in_precision(detector: Detector, dtype: torch.dtype) -> Detector:
@@ -191,26 +217,31 @@ def in_precision(detector: Detector, dtype: torch.dtype) -> Detector:
 
 def tune_rcnn(
     rcnn: Detector, image: Image, boxes: Boxes, clock: Clock = time.perf_counter
-) -> tuple[Detector, dict[str, Any]]:
-    """R-CNN in the precision, memory format and batch that take the least time for some windows of an image."""
+) -> tuple[dict[str, tuple[Detector, dict[str, Any]]], dict[str, float]]:
+    """R-CNN in the memory format and batch that take the least time for some windows of an image, in each precision.
+
+    Returns {precision: (detector, {"precision", "memory_format", "batch_size"})}, and the seconds of every setting.
+    """
     tried: dict[str, float] = {}
-    fastest: tuple[float, Detector, dict[str, Any]] | None = None
+    tuned: dict[str, tuple[Detector, dict[str, Any]]] = {}
     for name, dtype in DTYPES.items():
         detector = in_precision(rcnn, dtype)
         regions = detector.regions
         assert isinstance(regions, RCNNRegions)
-        for title, memory_format in FORMATS.items():
-            regions.trunk.to(memory_format=memory_format)
-            regions.trunk.memory_format = memory_format
-            for batch in BATCHES:
-                regions.batch_size = batch
-                seconds = min(_seconds(regions, image, boxes, clock) for _ in range(2))
-                tried[f"{name}, {title}, {batch}"] = seconds
-                if fastest is None or seconds < fastest[0]:
-                    chosen = {"precision": name, "memory_format": title, "batch_size": batch}
-                    fastest = seconds, in_precision(detector, dtype), chosen
-    assert fastest is not None
-    return fastest[1], {**fastest[2], "tried": tried}
+        settings = [(title, batch) for title in FORMATS for batch in BATCHES]
+        for title, batch in settings:
+            _set_rcnn(regions, title, batch)
+            tried[f"{name}, {title}, {batch}"] = min(_seconds(regions, image, boxes, clock) for _ in range(2))
+        title, batch = min(settings, key=lambda each: tried[f"{name}, {each[0]}, {each[1]}"])
+        _set_rcnn(regions, title, batch)
+        tuned[name] = detector, {"precision": name, "memory_format": title, "batch_size": batch}
+    return tuned, tried
+
+
+def _set_rcnn(regions: RCNNRegions, memory_format: str, batch: int) -> None:
+    regions.trunk.to(memory_format=FORMATS[memory_format])
+    regions.trunk.memory_format = FORMATS[memory_format]
+    regions.batch_size = batch
 
 
 def _seconds(regions: RCNNRegions, image: Image, boxes: Boxes, clock: Clock) -> float:
@@ -233,15 +264,16 @@ def comparison_table(result: dict[str, Any]) -> Table:
     title = f"seconds an image, median of {result['images']}; {result['windows']} windows, {result['threads']} threads"
     table = Table(title=title)
     table.add_column("stage")
-    sides = {**result["rows"], f"R-CNN, {result['rcnn']['precision']}": result["rcnn"]}
+    sides = {**result["rows"], **{f"R-CNN, {name}": of_side for name, of_side in result["rcnn_by_precision"].items()}}
     for name in sides:
         table.add_column(name.replace(", ", "\n"), justify="right")
     lines = {**TITLES, "without_proposals_s": "without proposals"}
     for key in [key for key in lines if key not in ("proposals_s", "total_s")] + ["proposals_s", "total_s"]:
         table.add_row(lines[key], *(f"{side[key]:.4f}" if key in side else "" for side in sides.values()))
     table.add_section()
-    for key, heading in (("speedup", "R-CNN / SPP-net"), ("speedup_with_proposals", "with proposals")):
-        table.add_row(heading, *(f"{side[key]:.1f}x" if key in side else "" for side in sides.values()))
+    for key, heading in SPEEDUPS.items():
+        if any(key in side for side in sides.values()):
+            table.add_row(heading, *(f"{side[key]:.1f}x" if key in side else "" for side in sides.values()))
     if any("map" in side for side in sides.values()):
         table.add_row("mAP", *(f"{100 * side['map']:.1f}" if "map" in side else "" for side in sides.values()))
     return table

@@ -94,8 +94,9 @@ def time_sides(
 ) -> dict[str, Seconds]:
     """The seconds of each stage of several detectors by name, medians over images and repeats; see `time_detectors`.
 
-    The windows come from the first detector's proposals. The sides take turns, and the order turns with each image.
-    repeats: runs of each side over each image. Each of the stages has its own median, total_s is their sum.
+    The windows come from the first detector's proposals. The sides take turns from image to image, and the order turns
+    with each. repeats: runs of each side over an image, one after the other, as a detector works that is alone: what
+    another side leaves in the caches is not its affair. Each of the stages has its own median, total_s is their sum.
     """
     if not images or min(repeats.values()) < 1 or num_windows < 1:
         raise ValueError("timing needs an image, a window and a run at least")
@@ -107,10 +108,9 @@ def time_sides(
         with watch.stage("proposals_s"):
             proposals = sides[names[0]].proposals.propose(image, image_id)
         boxes = fill_windows(proposals.boxes, image.shape[:2], num_windows)
-        for repeat in range(max(repeats.values())):
-            for name in names if (number + repeat) % 2 == 0 else reversed(names):
-                if repeat < repeats[name]:
-                    runs[name].append(watch.seconds | time_stages(sides[name], image, boxes, clock))
+        for name in names if number % 2 == 0 else reversed(names):
+            for _ in range(repeats[name]):
+                runs[name].append(watch.seconds | time_stages(sides[name], image, boxes, clock))
         if progress:
             progress(number + 1, len(images))
     return {name: summary(of_side) for name, of_side in runs.items()}

@@ -44,10 +44,11 @@ class FcHead(nn.Module):
     The last logit is the background's. fc8 starts as in the paper, Gaussian of standard deviation 0.01. fc6 and fc7
     start after He et al. (2015), sqrt(2 / fan_in), so that the variance of the signal is kept whatever the pyramid and
     the width: for 16,000 inputs this is 0.011, the release's 0.01, but its 0.01 for all would halve the signal in an
-    fc7 of 4,096 inputs and shrink it more in smaller heads. All biases start at 0.
+    fc7 of 4,096 inputs and shrink it more in smaller heads. All biases start at 0, those of fc8 at `fc8_bias`.
 
     in_features: length of the pooled vector; hidden: widths of fc6 and fc7; num_classes: K, without background;
     dropout: probability in [0, 1); seed: of the initial weights, torch's own generator stays as it was.
+    fc8_bias: 1 in the release. A softmax is the same for any, and so is what is learnt, but for rounding.
 
     fc6 and fc7 may become `LowRankLinear`s (see compression.py); "code6" is then what lies between the factors of fc6.
     `to(torch.bfloat16)` makes the layers compute in that precision; `numpy` takes and gives float32 all the same.
@@ -63,6 +64,7 @@ class FcHead(nn.Module):
         num_classes: int = 20,
         dropout: float = 0.5,
         seed: int = 0,
+        fc8_bias: float = 0.0,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -74,6 +76,7 @@ class FcHead(nn.Module):
         nn.init.normal_(fcs[2].weight, std=0.01, generator=generator)
         for fc in fcs:
             nn.init.zeros_(fc.bias)
+        nn.init.constant_(fcs[2].bias, fc8_bias)
         self.fc6, self.fc7, self.fc8 = fcs
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from os import PathLike
 from typing import Literal, Self
 
 import cv2
@@ -14,7 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from spp_det.errors import ConfigError
 from spp_det.networks.convolution import pointwise_by_onednn
+from spp_det.networks.weights import fill
 from spp_det.structures import Image, Size, check_image
 
 
@@ -66,7 +69,7 @@ class PretrainedFc:
 
 
 class Trunk(nn.Module):
-    """Convolutional layers that turn an image into a map, never trained here, and their geometry.
+    """Convolutional layers that turn an image into a map, and their geometry. Only R-CNN ever tunes them.
 
     Cell (r, c) of the map of an image is centred at pixel (offset + stride * r, offset + stride * c) of that image,
     counted from 0, so that 0.0 is the centre of the first pixel.
@@ -113,6 +116,30 @@ class Trunk(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Nothing changes: a trunk stays in evaluation mode, whatever the network around it does."""
         return super().train(False)
+
+    def learn_from(self, first_conv: int) -> None:
+        """Let the layers from a convolution on take gradients, and no others.
+
+        first_conv: counted from 1 in the order of the layers; 0: none learns. Raises ConfigError where there are fewer.
+        """
+        self.requires_grad_(False)
+        count = 0
+        for layer in self.body.modules():
+            count += isinstance(layer, nn.Conv2d)
+            if 0 < first_conv <= count:
+                for weight in layer.parameters(recurse=False):
+                    weight.requires_grad_(True)
+        if first_conv > count:
+            raise ConfigError(f"finetune.first_conv = {first_conv}: {self.name} has {count} convolutions")
+
+    def state(self) -> dict[str, Tensor]:
+        """The layers' tensors by name, copies, as safetensors stores them."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.body.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor], source: str | PathLike[str]) -> None:
+        """Put `state()` back. Raises WeightsError, naming `source`, where a tensor is absent or of another shape."""
+        fill(self.body, state, source)
+        self._digest = None
 
     def padded_size(self, size: Size) -> Size:
         """The size of the input for an image of `size`."""

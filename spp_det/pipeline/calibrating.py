@@ -10,7 +10,7 @@ from spp_det.detection.memory import CALIBRATION
 from spp_det.errors import ConfigError
 from spp_det.evaluation.reliability import judged, plot_reliability, reliability
 from spp_det.files import write_arrays, write_json
-from spp_det.pipeline.testing import look_at_split
+from spp_det.pipeline.testing import look_at_run
 
 
 def calibrate_run(run: Path, split: str | None = None, data: str | None = None) -> dict[str, Any]:
@@ -20,14 +20,14 @@ def calibrate_run(run: Path, split: str | None = None, data: str | None = None) 
     "images", how many it learnt from, and "split". Raises ConfigError for the split that was trained on, and where
     the split has too little to learn from.
     """
-    tested = look_at_split(run, split, data)
+    tested = look_at_run(run, split, data)
     name = split or tested.config.data.test
     if name == tested.config.data.train:
         raise ConfigError(f"{run}: was trained on {name}: calibrate on images that it has not seen")
     ids, found, targets = tested.images.ids, tested.detections(), tested.images.targets
     halves = [judged({i: targets[i] for i in half}, found) for half in (ids[::2], ids[1::2])]
     try:
-        calibration = Calibration().fit(*halves[0], len(tested.detector.class_names))
+        calibration = Calibration().fit(*halves[0], len(tested.class_names))
     except ValueError as fault:
         raise ConfigError(f"{run}: {fault}; {name} has too few") from None
     scores, labels, right = halves[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from spp_det.config import load_config
-from spp_det.datasets import Dataset, VOCDataset
+from spp_det.datasets import Dataset, recognise
 from spp_det.detection import Detector
 from spp_det.detection.classes import add_class
 from spp_det.detection.memory import write_background
@@ -46,7 +45,9 @@ class Examples:
         return sum(map(len, self.boxes))
 
 
-def add_to_run(run: Path, name: str, data: Path, split: str, images: int | None, out: Path | None) -> dict[str, Any]:
+def add_to_run(
+    run: Path, name: str, data: Path, split: str | None, images: int | None, out: Path | None
+) -> dict[str, Any]:
     """Teach the detector of a run one more class from a data set's images of it, and write it.
 
     images: at most so many, evenly spread; out: another folder, None for the run's own. Returns what was done.
@@ -54,7 +55,7 @@ def add_to_run(run: Path, name: str, data: Path, split: str, images: int | None,
     """
     torch.set_num_threads(available_cores())
     detector = Detector.load(run)
-    examples = find_examples(data_set(data, split, (*detector.class_names, name)), name, images)
+    examples = find_examples(data_set(data, split, name), name, images)
     known = name in detector.class_names
     if not known and detector.background() is None:
         keep_background(run, detector)
@@ -106,9 +107,15 @@ def _copy_facts(run: Path, out: Path | None) -> None:
         write_json(out / "run.json", {"store": read_json(facts)["store"], "classes_changed_from": str(run)})
 
 
-def data_set(data: Path, split: str, class_names: Sequence[str]) -> Dataset:
-    """The data set in a folder, whose objects are of these classes."""
-    return VOCDataset(data, split=split, classes=tuple(dict.fromkeys(class_names)))
+def data_set(data: Path, split: str | None, name: str) -> Dataset:
+    """The data set at a path, of whatever form, with the objects of one class; split None: the one to train on.
+
+    Raises DataError where it is none, or knows no such class.
+    """
+    found = recognise(data)
+    if name not in found.class_names:
+        raise DataError(data, f"no image shows an object of the class {name!r}; it has {', '.join(found.class_names)}")
+    return recognise(data, format=found.format, classes=(name,)).dataset(split or found.train.partition(":")[0])
 
 
 def find_examples(dataset: Dataset, name: str, limit: int | None = None) -> Examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from spp_det.config import Config
-from spp_det.detection.bundle import head_arrays, load_head
+from spp_det.detection.bundle import head_arrays, load_head, load_trunk
 from spp_det.files import read_arrays, write_arrays, write_json
-from spp_det.networks import FcHead, compute_dtype
+from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parts import make_svm_settings, named_settings, regressor_params
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.windows import TrainingWindows
+from spp_det.regions import RCNNRegions
 from spp_det.tooling import progress
 from spp_det.training import (
     BoxRegressor,
@@ -24,10 +25,12 @@ from spp_det.training import (
     LinearSVMs,
     SamplingSettings,
     finetune,
+    finetune_whole,
     train_svms,
 )
 
-VERSIONS = {"finetune": 1, "svm": 2, "regress": 1}
+VERSIONS = {"finetune": 1, "svm": 2, "regress": 1, "vectors": 1}
+TRUNK_FILE = "trunk.safetensors"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,27 @@ def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config:
     write_json(stage.path("log.json"), log)
     checkpoint.unlink(missing_ok=True)
     stage.finish()
+
+
+def tune_whole(stage: StageFolder, regions: RCNNRegions, source: TrainingWindows, config: Config) -> None:
+    """Fine-tune the trunk too, on warped crops; without iterations all stays as it starts."""
+    checkpoint = stage.path("checkpoint.safetensors")
+    log: list[dict[str, float]] = []
+    if config.finetune.iterations:
+        settings = replace(finetune_settings(config), checkpoint_every=1)  # a chunk takes a minute here
+        with progress("fine-tuning all") as show:
+            log = finetune_whole(regions, source, config.finetune.first_conv, settings, checkpoint, show)
+    arrays = {name: tensor.numpy() for name, tensor in regions.trunk.state().items()}
+    write_arrays(stage.path(TRUNK_FILE), arrays)
+    write_arrays(stage.path("head.safetensors"), head_arrays(regions.head))
+    write_json(stage.path("log.json"), log)
+    checkpoint.unlink(missing_ok=True)
+    stage.finish()
+
+
+def tuned_trunk(stage: StageFolder, trunk: Trunk) -> None:
+    """Put what `tune_whole` learnt into a trunk."""
+    load_trunk(trunk, stage.path(TRUNK_FILE))
 
 
 def finetune_settings(config: Config) -> FinetuneSettings:

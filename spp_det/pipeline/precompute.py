@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from spp_det.config import Config
+from spp_det.datasets import positives_only
 from spp_det.errors import DataError
 from spp_det.files import read_arrays, write_arrays
 from spp_det.images import flip_image
@@ -18,12 +19,12 @@ from spp_det.networks import Trunk
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.parts import make_proposals
 from spp_det.pipeline.split import Split
-from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.store import StageFolder, Store, key_of
 from spp_det.regions import ImageMaps, SPPRegions
-from spp_det.structures import Proposals
+from spp_det.structures import Proposals, empty_boxes
 from spp_det.tooling import track
 
-PROPOSALS_VERSION = 2
+PROPOSALS_VERSION = 3
 MAPS_VERSION = 1
 SUFFIX = ".safetensors"
 
@@ -34,6 +35,9 @@ def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
     inputs = {"images": split.images_key}
     if config.proposals.file:
         inputs["file"] = _file_digest(config.proposals.file)
+    without = _without_proposals(split)
+    if without:
+        inputs["without"] = key_of(without)
     return store.stage("proposals", PROPOSALS_VERSION, settings, inputs)
 
 
@@ -41,7 +45,11 @@ def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> No
     """Windows for every image, one file each; images that have theirs are passed over."""
     method = make_proposals(config, threads=1)
 
+    without = set(_without_proposals(split))
+
     def propose(image_id: str) -> tuple[str, Proposals]:
+        if image_id in without:
+            return image_id, Proposals(empty_boxes())
         return image_id, method.propose(split.dataset.image(image_id), image_id)
 
     missing = stage.missing(list(split.ids), SUFFIX)
@@ -49,6 +57,11 @@ def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> No
     for image_id, proposals in track(results, "proposals", len(split.ids), len(split.ids) - len(missing)):
         write_arrays(stage.path(image_id + SUFFIX), {"boxes": proposals.boxes})
     stage.finish()
+
+
+def _without_proposals(split: Split) -> list[str]:
+    """The images of which training takes the marked objects alone."""
+    return [image_id for image_id in split.ids if image_id in positives_only(split.dataset)]
 
 
 def read_proposals(stage: StageFolder, image_id: str) -> Proposals:

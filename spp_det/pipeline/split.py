@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from spp_det.datasets import Dataset
+from spp_det.datasets import Dataset, image_digest, loose_faults, positives_only
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
 from spp_det.parallel import available_cores, map_ordered
@@ -44,6 +44,10 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
     Raises DataError for the first that is missing or broken, unless `skip_bad`.
     """
     skipped: dict[str, str] = {}
+    for name, fault in loose_faults(dataset).items():
+        if not skip_bad:
+            raise fault
+        skipped[name] = str(fault)
 
     def guarded(read: Callable[[str], T], image_id: str) -> T | None:
         try:
@@ -54,12 +58,13 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
             skipped[image_id] = str(fault)
             return None
 
-    digests = {image_id: guarded(lambda i: _digest(dataset, i), image_id) for image_id in dataset.ids}
+    digests = {image_id: guarded(lambda i: image_digest(dataset, i), image_id) for image_id in dataset.ids}
     sizes = _sizes(store, dataset, {i: d for i, d in digests.items() if d is not None}, guarded)
     targets = {image_id: guarded(dataset.target, image_id) for image_id in sizes}
     good = {image_id: target for image_id, target in targets.items() if target is not None}
     if not good:
         raise DataError(next(iter(skipped.values()), "the split").split(":")[0], "no image of the split can be used")
+    partly = [image_id for image_id in good if image_id in positives_only(dataset)]
     return Split(
         dataset=dataset,
         ids=tuple(good),
@@ -67,16 +72,8 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
         targets=good,
         skipped=skipped,
         images_key=key_of([[image_id, digests[image_id]] for image_id in good]),
-        targets_key=key_of([list(dataset.class_names), [_target_digest(target) for target in good.values()]]),
+        targets_key=key_of([list(dataset.class_names), [_target_digest(target) for target in good.values()], *partly]),
     )
-
-
-def _digest(dataset: Dataset, image_id: str) -> str:
-    path = dataset.image_path(image_id)
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as fault:
-        raise DataError(path, fault.strerror or str(fault)) from None
 
 
 def _target_digest(target: Target) -> str:

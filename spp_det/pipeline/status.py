@@ -17,7 +17,7 @@ from spp_det.parts import make_dataset
 from spp_det.pipeline.precompute import SUFFIX, proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
-from spp_det.pipeline.testing import detect_stage
+from spp_det.pipeline.testing import detect_stage, run_digest
 from spp_det.pipeline.training import TRAINING, Run
 from spp_det.training.checkpoint import peek_state
 
@@ -169,7 +169,7 @@ def _testing(run: Path, config: Config, store: Store, trained: bool) -> list[Sta
     rows = [_of_stage(titles[0], proposals, None, _progress(proposals, config, count))]
     if not trained:
         return [*rows, *(StageStatus(title, "missing", "comes after training") for title in titles[1:])]
-    detect = detect_stage(store, run, config, split, proposals)
+    detect = detect_stage(store, config, run_digest(run), split, proposals)
     rows.append(_of_stage(titles[1], detect, None, _progress(detect, config, count)))
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else None
     if metrics is None:

@@ -14,10 +14,12 @@ import torch
 from rich.table import Table
 
 from spp_det.config import Config, load_config
-from spp_det.detection import Candidates, Detector, finish
+from spp_det.datasets import object_areas, write_results
+from spp_det.detection import Candidates, finish
 from spp_det.detection.bundle import load_detector
+from spp_det.detection.detector import WindowDetector
 from spp_det.errors import ConfigError
-from spp_det.evaluation import evaluate, proposal_recall, time_detectors, timing_table
+from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
@@ -41,53 +43,75 @@ def evaluate_run(
     timing_windows: int = 2000,
     store: Path | None = None,
     skip_bad: bool = False,
+    voc_results: Path | None = None,
 ) -> dict[str, Any]:
     """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
 
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
+    voc_results: a folder for the detections as the devkit's result files; None for none.
     """
     replaced = {"data__root": data} if data else {}
-    tested = look_at_split(run, split, data, overrides, store, skip_bad)
-    config, images = tested.config, tested.images
-    metrics = _evaluate(tested)
-    metrics["recall"] = proposal_recall(images.targets, tested.windows(), tested.detector.class_names)
+    tested = look_at_run(run, split, data, overrides, store, skip_bad)
+    metrics = measure(tested, voc_results)
     if timing_images:
-        metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
+        images, precision = tested.images, tested.config.precision
+        metrics["timing"] = _time(run, overrides, precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
-    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["overrides"], metrics["skipped"], metrics["detections"] = list(overrides), images.skipped, tested.key
-    write_json(run / "metrics.json", _without_nan(metrics))
-    _print(config, metrics, images)
+    metrics["overrides"] = list(overrides)
+    report(tested.config, metrics, tested.images, run)
     return metrics
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A split that a run's detector has looked at. found: by image id; key: of the detections in the store."""
+class Subject:
+    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights."""
 
+    name: str
     config: Config
-    detector: Detector
+    detector: WindowDetector
+    digest: str
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A split that a detector has looked at.
+
+    found: by image id; key: of the detections in the store; split: its name.
+    """
+
+    subject: Subject
+    split: str
     images: Split
     proposals: StageFolder
     found: dict[str, Candidates]
     key: str
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the test."""
+        return self.subject.config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The detector's classes."""
+        return self.subject.detector.class_names
 
     def windows(self) -> dict[str, Proposals]:
         """The proposals of each image."""
         return {image_id: read_proposals(self.proposals, image_id) for image_id in self.images.ids}
 
     def detections(self, regressed: bool = True) -> dict[str, Detections]:
-        """The detections of each image, with box regression or without."""
-        names, settings = self.detector.class_names, self.config.detect
+        """What is left of each image's candidates, moved by the regressor or where they were."""
+        settings, sizes = self.config.detect, self.images.sizes
         return {
-            image_id: finish(each, each.regressed if regressed else None, self.images.sizes[image_id], names, settings)
+            image_id: finish(each, each.regressed if regressed else None, sizes[image_id], self.class_names, settings)
             for image_id, each in self.found.items()
         }
 
 
-def look_at_split(
+def look_at_run(
     run: Path,
     split: str | None = None,
     data: str | None = None,
@@ -95,36 +119,70 @@ def look_at_split(
     store: Path | None = None,
     skip_bad: bool = False,
 ) -> Tested:
-    """Detect in every image of a split, by default the configuration's for testing, or take what the store has of it.
-
-    Raises ConfigError where the split is of other classes than the run, and what reading the images raises.
-    """
+    """Let the detector of a run look at a split; arguments as in `evaluate_run`."""
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
     config = load_config(run / "config.toml", overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
-    folder = Store(store or read_json(run / "run.json")["store"])
-    images = open_split(folder, make_dataset(config, split or config.data.test), skip_bad)
-    if tuple(images.dataset.class_names) != detector.class_names:
-        raise ConfigError(f"{run}: was trained for other classes than those of {config.data.root}")
-    proposals = proposals_stage(folder, config, images)
+    subject = Subject(str(run), config, detector, run_digest(run))
+    return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
+
+
+def look_at(subject: Subject, store: Store, split: str | None = None, skip_bad: bool = False) -> Tested:
+    """Detect in every image of a split (None: the configuration's data.test), or take what the store has of it.
+
+    Raises ConfigError where the split is of other classes than the detector, and what reading the images raises.
+    """
+    config = subject.config
+    name = split or config.data.test
+    images = open_split(store, make_dataset(config, name), skip_bad)
+    if tuple(images.dataset.class_names) != subject.detector.class_names:
+        raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
+    proposals = proposals_stage(store, config, images)
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
-    stage = detect_stage(folder, run, config, images, proposals)
-    return Tested(config, detector, images, proposals, _detect(stage, detector, images, proposals), stage.key)
+    stage = detect_stage(store, config, subject.digest, images, proposals)
+    found = _detect(stage, subject.detector, images, proposals)
+    return Tested(subject, name, images, proposals, found, stage.key)
 
 
-def detect_stage(store: Store, run: Path, config: Config, images: Split, proposals: StageFolder) -> StageFolder:
-    """The folder of the detections of a split by the detector of a run."""
+def measure(tested: Tested, voc_results: Path | None = None) -> dict[str, Any]:
+    """What is measured on a split but for times.
+
+    voc_results: a folder for the detections as the devkit's result files.
+    """
+    config, images = tested.config, tested.images
+    metrics = _evaluate(tested)
+    if config.data.format == "coco" or config.evaluate.coco:
+        metrics["coco"] = _coco(tested)
+    metrics["recall"] = proposal_recall(images.targets, tested.windows(), tested.class_names)
+    metrics["images"], metrics["split"] = len(images.ids), tested.split
+    metrics["skipped"], metrics["detections"] = images.skipped, tested.key
+    if voc_results:
+        paths = write_results(voc_results, tested.split, tested.class_names, tested.detections(config.regress.enabled))
+        console.print(f"{len(paths)} result files of the VOC devkit: {voc_results}", soft_wrap=True, markup=False)
+    return metrics
+
+
+def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path) -> None:
+    """Write metrics.json into a folder, and print it as tables."""
+    write_json(out / "metrics.json", _without_nan(metrics))
+    _print(config, metrics, images)
+
+
+def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
+    """The folder of the detections of a split by a detector of a digest."""
     settings = {
         name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
     }
     settings["precision"] = str(compute_dtype(config.precision))
-    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": _digest(run)}
+    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
     return store.stage("detect", DETECT_VERSION, settings, inputs)
 
 
-def _detect(stage: StageFolder, detector: Detector, images: Split, proposals: StageFolder) -> dict[str, Candidates]:
+def _detect(
+    stage: StageFolder, detector: WindowDetector, images: Split, proposals: StageFolder
+) -> dict[str, Candidates]:
     """The candidates of every image, from the store where they are there already."""
     if not stage.done:
         missing = stage.missing(list(images.ids), SUFFIX)
@@ -135,7 +193,8 @@ def _detect(stage: StageFolder, detector: Detector, images: Split, proposals: St
     return {image_id: Candidates(**read_arrays(stage.path(image_id + SUFFIX))) for image_id in images.ids}
 
 
-def _digest(run: Path) -> str:
+def run_digest(run: Path) -> str:
+    """A hash of a run's detector."""
     sha = hashlib.sha256()
     for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
         if (run / name).exists():
@@ -154,12 +213,21 @@ def _evaluate(tested: Tested) -> dict[str, Any]:
             metrics[name + ending] = evaluate(
                 tested.images.targets,
                 kept,
-                tested.detector.class_names,
+                tested.class_names,
                 settings.min_overlap,
                 method,  # type: ignore[arg-type]
                 settings.overlap_test,
             )
     return metrics
+
+
+def _coco(tested: Tested) -> dict[str, float]:
+    """COCO's figures, the areas being those that the data set states."""
+    images = tested.images
+    kept = tested.detections(tested.config.regress.enabled)
+    stated = {image_id: object_areas(images.dataset, image_id) for image_id in images.ids}
+    areas = {image_id: each for image_id, each in stated.items() if each is not None}
+    return coco_figures(images.targets, kept, tested.class_names, areas if len(areas) == len(stated) else None)
 
 
 def _time(
@@ -193,6 +261,8 @@ def _print(config: Config, metrics: Mapping[str, Any], images: Split) -> None:
     table.add_section()
     table.add_row("mean", "", _percent(with_regression["map"]), *([_percent(without["map"])] if without else []))
     console.print(table)
+    if "coco" in metrics:
+        console.print(coco_table(metrics["coco"]))
     recall = metrics["recall"]
     console.print(
         f"proposals: {recall['windows']:.0f} an image, recall {_percent(recall['recall_0.5'])} at IoU 0.5, "

@@ -13,17 +13,30 @@ import msgspec
 import torch
 
 from spp_det.config import Config, config_to_dict, load_config
+from spp_det.datasets import Dataset
 from spp_det.detection.bundle import save_detector
+from spp_det.errors import ConfigError
 from spp_det.files import write_json
 from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
-from spp_det.pipeline.learn import Basis, fit_regressor, fit_svms, load_regressor, load_svms, tune_head, tuned_head
+from spp_det.pipeline.learn import (
+    Basis,
+    fit_regressor,
+    fit_svms,
+    load_regressor,
+    load_svms,
+    tune_head,
+    tune_whole,
+    tuned_head,
+    tuned_trunk,
+)
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.vectors import make_vectors_stage
 from spp_det.pipeline.windows import TrainingWindows
-from spp_det.regions import SPPRegions
+from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
 TRAINING = "training.json"  # what a training was started with, for those who ask before it has ended
@@ -35,15 +48,20 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool = False) -> None:
+def train(
+    config: Config, out: Path, store: Path | None = None, skip_bad: bool = False, dataset: Dataset | None = None
+) -> None:
     """All stages of an experiment, each one run only where it is not done yet; then the detector into `out`.
 
     store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
     skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
+    dataset: the images to train on, in place of the configuration's; see datasets/memory.py.
     """
+    if config.ensemble is not None:
+        raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
     _announce_changes(config, out)
-    run = Run(config, Store(store or out.parent / "store"), skip_bad)
+    run = Run(config, Store(store or out.parent / "store"), skip_bad, dataset)
     say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}")
     write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
     run.prepare()
@@ -56,39 +74,48 @@ def train(config: Config, out: Path, store: Path | None = None, skip_bad: bool =
 class Run:
     """One training, stage after stage. `plan` names them all before one is run."""
 
-    def __init__(self, config: Config, store: Store, skip_bad: bool) -> None:
+    def __init__(self, config: Config, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
         self.config, self.store = config, store
-        self.split: Split = open_split(store, make_dataset(config, config.data.train), skip_bad)
+        self.split: Split = open_split(store, dataset or make_dataset(config, config.data.train), skip_bad)
         self.class_names = self.split.dataset.class_names
         self.trunk: Trunk = make_trunk(config)
+        self.trunk_digest = self.trunk.digest()
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
         self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
-        self.plan = self._plan()
+        self.plan = {**self._plan_images(), **self._plan_learning()}
         self.stages: dict[str, Any] = {}
 
-    def _plan(self) -> dict[str, StageFolder]:
-        """The folder of every stage by its title, in the order that they run."""
+    def _plan_images(self) -> dict[str, StageFolder]:
+        """The folders of the stages that look at images alone, by their titles, in the order that they run."""
         config, split, store = self.config, self.split, self.store
         plan = {"proposals": proposals_stage(store, config, split)}
         if isinstance(self.regions, SPPRegions):
             for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
                 plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
+        return plan
+
+    def _plan_learning(self) -> dict[str, StageFolder]:
+        """The folders of the stages that learn, likewise."""
+        config, store = self.config, self.store
+        whole = isinstance(self.regions, RCNNRegions)
         settings = {
             "regions": msgspec.to_builtins(config.regions),
-            "maps": msgspec.to_builtins(config.maps),
+            "maps": {"levels": list(config.maps.levels)} if whole else msgspec.to_builtins(config.maps),
             "use_difficult": config.data.use_difficult,
             "seed": config.seed,
             "precision": str(self.dtype),
         }
-        inputs = {"proposals": plan["proposals"].key, "targets": split.targets_key, "trunk": self.trunk.digest()}
-        basis = Basis(settings, inputs)
-        plan["fine-tuning"] = tuned = basis.stage(store, "finetune", config.finetune)
-        plan["SVMs"] = basis.stage(store, "svm", config.svm, **_tuned(config.svm.layer, tuned))
-        if config.regress.enabled:
-            plan["box regression"] = basis.stage(
-                store, "regress", config.regress, **_tuned(config.regress.layer, tuned)
-            )
+        proposals = proposals_stage(store, config, self.split).key
+        basis = Basis(settings, {"proposals": proposals, "targets": self.split.targets_key, "trunk": self.trunk_digest})
+        svm, regress = config.svm, config.regress
+        tuned = basis.stage(store, "finetune", config.finetune)
+        plan = {"fine-tuning": tuned}
+        if whole:
+            plan[_crops(svm.layer)] = basis.stage(store, "vectors", {"layer": svm.layer}, finetune=tuned.key)
+        plan["SVMs"] = basis.stage(store, "svm", svm, **self._on(svm.layer, tuned))
+        if regress.enabled:
+            plan["box regression"] = basis.stage(store, "regress", regress, **self._on(regress.layer, tuned))
         return plan
 
     def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
@@ -121,24 +148,47 @@ class Run:
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
         config, source = self.config, self.source
-        tuned_head(self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config)), self.head)
-        self.tuned = deepcopy(self.head)  # what is saved stays float32
+        self.tune()
+        self.tuned = deepcopy(self.trunk), deepcopy(self.head)  # what is saved stays float32
         self.head.to(self.dtype)
+        if isinstance(self.regions, RCNNRegions):
+            self.trunk.to(self.dtype)
+            self.keep_vectors(config.svm.layer)
         self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config)))
         self.regressor = None
         if config.regress.enabled:
             self.regressor = load_regressor(self.stage("box regression", lambda s: fit_regressor(s, source, config)))
 
+    def tune(self) -> None:
+        """Fine-tuning, of the fully connected layers or, in R-CNN, of the trunk too."""
+        config, regions, source = self.config, self.regions, self.source
+        if isinstance(regions, RCNNRegions):
+            stage = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config))
+            tuned_trunk(stage, self.trunk)
+        else:
+            stage = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config))
+        tuned_head(stage, self.head)
+
+    def keep_vectors(self, layer: str) -> None:
+        """The vectors of all windows into the store: crops are slow, and the SVMs read them more than once."""
+        self.source.stored[layer] = self.stage(_crops(layer), lambda s: make_vectors_stage(s, self.source, layer))
+
+    def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:
+        """What a layer's vectors depend on: SPP-net's pooled ones on no layer that is tuned."""
+        untouched = layer == "pool5" and isinstance(self.regions, SPPRegions)
+        return {} if untouched else {"finetune": tuned.key}
+
     def save(self, out: Path) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
-        save_detector(out, self.config, self.class_names, self.trunk, self.tuned, self.svms, self.regressor)
+        trunk, head = self.tuned
+        before = self.trunk_digest if isinstance(self.regions, RCNNRegions) else None
+        save_detector(out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before)
         write_json(out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
         say(f"trained: {out}")
 
 
-def _tuned(layer: str, tuned: StageFolder) -> dict[str, str]:
-    """Pooled vectors do not depend on the fully connected layers."""
-    return {} if layer == "pool5" else {"finetune": tuned.key}
+def _crops(layer: str) -> str:
+    return f"{layer} of crops"
 
 
 def _announce_changes(config: Config, out: Path) -> None:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from spp_det.boxes import flip
+from spp_det.datasets import crowds, positives_only
 from spp_det.images import flip_image
 from spp_det.pipeline.precompute import read_maps, read_proposals
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder
+from spp_det.pipeline.vectors import read_vectors
 from spp_det.regions import RegionExtractor, SPPRegions
-from spp_det.structures import Boxes
+from spp_det.structures import Boxes, Image
 from spp_det.training.source import Vectors, Windows
-from spp_det.training.windows import make_windows
+from spp_det.training.windows import make_windows, without_crowds
 
 
 class TrainingWindows:
@@ -23,6 +25,7 @@ class TrainingWindows:
 
     proposals, maps: stages that are done; maps[flipped] holds the maps of the images as they are (False) and mirrored
     (True). With a region extractor that is not SPPRegions the images themselves are read instead.
+    stored: by layer, stages that hold the vectors of all windows already; to be filled as they come.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class TrainingWindows:
         self.maps = maps
         self.regions = regions
         self.use_difficult = use_difficult
+        self.stored: dict[str, StageFolder] = {}
         self._features = lru_cache(maxsize=2)(self._read_features)  # an image's calls come one after another
 
     def __len__(self) -> int:
@@ -48,22 +52,28 @@ class TrainingWindows:
         image_id = self.split.ids[index]
         target = self.split.targets[image_id]
         num_classes = len(self.split.dataset.class_names)
-        return make_windows(target, read_proposals(self.proposals, image_id), num_classes, self.use_difficult)
+        exhaustive = image_id not in positives_only(self.split.dataset)
+        proposals = without_crowds(read_proposals(self.proposals, image_id), crowds(self.split.dataset, image_id))
+        return make_windows(target, proposals, num_classes, self.use_difficult, exhaustive)
 
     def pooled(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: np.ndarray | None = None
     ) -> Vectors:
         """Pooled vectors of boxes on the image as it is; of the same boxes on its mirror image where `flipped`."""
-        if flipped:
-            _, width = self.split.sizes[self.split.ids[index]]
-            boxes = flip(boxes, width)
-        features = self._features(index, flipped)
+        features, boxes = self._features(index, flipped), self._placed(index, boxes, flipped)
         if scale_indices is not None and isinstance(self.regions, SPPRegions):
             return self.regions.pool(features, boxes, scale_indices)
         return self.regions.window_features(features, boxes, "pool5")
 
+    def image(self, index: int, boxes: Boxes, flipped: bool) -> tuple[Image, Boxes]:
+        """An image and boxes of it, both mirrored where `flipped`."""
+        image = self.split.dataset.image(self.split.ids[index])
+        return flip_image(image) if flipped else image, self._placed(index, boxes, flipped)
+
     def features(self, index: int, boxes: Boxes, layer: str) -> Vectors:
-        """The vectors of boxes at a layer."""
+        """The vectors of boxes at a layer, from the store where it has them."""
+        if layer in self.stored:
+            return read_vectors(self.stored[layer], self.split.ids[index], boxes)
         return self.regions.window_features(self._features(index, False), boxes, layer)
 
     def cell_ids(self, index: int, boxes: Boxes) -> np.ndarray | None:
@@ -80,6 +90,11 @@ class TrainingWindows:
     def dim(self, layer: str) -> int:
         """The length of a vector at `layer`."""
         return self.regions.dim(layer)
+
+    def _placed(self, index: int, boxes: Boxes, flipped: bool) -> Boxes:
+        """Boxes of an image where they lie on its mirror image."""
+        _, width = self.split.sizes[self.split.ids[index]]
+        return flip(boxes, width) if flipped else boxes
 
     def _read_features(self, index: int, flipped: bool) -> Any:
         image_id = self.split.ids[index]

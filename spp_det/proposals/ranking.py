@@ -10,17 +10,17 @@ from spp_det.proposals.grouping import Hierarchy
 
 
 def rank(
-    hierarchies: list[Hierarchy], generator: np.random.Generator
+    hierarchies: list[Hierarchy], generator: np.random.Generator, chance: float = 1.0
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """The windows of all hierarchies and what orders them (IJCV 2013, section 3.3).
 
     Returns (boxes float32 [N, 4] in the package's convention, priorities float64 [N], the least is the best): a
-    window's rank in its hierarchy, of which the whole image has 1, times a random number in [0, 1).
+    window's rank in its hierarchy, of which the whole image has 1, times a random number in [1 - chance, 1).
     """
     boxes = np.concatenate([h.boxes[::-1] for h in hierarchies]).astype(np.float32)
     boxes[:, 2:] += 1  # inclusive pixels to continuous ones
     ranks = np.concatenate([np.arange(1, len(h.boxes) + 1) for h in hierarchies])
-    return boxes, ranks * generator.random(len(ranks))
+    return boxes, ranks * (1 - chance + chance * generator.random(len(ranks)))
 
 
 def distinct(boxes: npt.NDArray[np.float32], overlap: float) -> npt.NDArray[np.int64]:

@@ -33,6 +33,7 @@ class Strategies:
 
     shortcuts: whether every segmentation but the first consists of the regions before it (`coarsening`), and edges that
     seldom matter are left out (`sort_edges`), or all is as published.
+    chance: how much of a window's priority is drawn, its rank times a number in [1 - chance, 1); 1 in the paper.
     overlap: a window whose IoU with a better one is above this is dropped; 1 keeps all.
     """
 
@@ -40,6 +41,7 @@ class Strategies:
     levels: tuple[Level, ...]
     similarities: tuple[Similarity, ...]
     shortcuts: bool
+    chance: float
     overlap: float
 
 
@@ -49,14 +51,18 @@ MODES = {
         (Level(80, 30), Level(300, 100)),
         (CTSF, TSF, FILL),
         shortcuts=True,
-        overlap=0.85,
+        chance=0.75,
+        overlap=0.87,
     ),
-    "released": Strategies(("hsv", "lab"), (Level(50, 50), Level(100, 100)), (CTSF, TSF), shortcuts=False, overlap=1.0),
+    "released": Strategies(
+        ("hsv", "lab"), (Level(50, 50), Level(100, 100)), (CTSF, TSF), shortcuts=False, chance=1.0, overlap=1.0
+    ),
     "quality": Strategies(
         ("hsv", "lab", "rgi", "h", "intensity"),
         (Level(50, 50), Level(100, 100), Level(150, 150), Level(300, 300)),
         (CTSF, TSF, FILL, SIZE),
         shortcuts=False,
+        chance=1.0,
         overlap=1.0,
     ),
 }

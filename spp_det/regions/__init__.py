@@ -10,6 +10,7 @@ import numpy.typing as npt
 from spp_det.networks import FcHead
 from spp_det.regions.maps import ImageMaps
 from spp_det.regions.rcnn import RCNNRegions
+from spp_det.regions.sharing import maps_key, pooled_key
 from spp_det.regions.spp import SPPRegions
 from spp_det.structures import Boxes, Image
 from spp_det.watch import Watch
@@ -40,4 +41,4 @@ class RegionExtractor(Protocol):
 
 REGIONS = {"spp": SPPRegions, "rcnn": RCNNRegions}
 
-__all__ = ["REGIONS", "ImageMaps", "RCNNRegions", "RegionExtractor", "SPPRegions"]
+__all__ = ["REGIONS", "ImageMaps", "RCNNRegions", "RegionExtractor", "SPPRegions", "maps_key", "pooled_key"]

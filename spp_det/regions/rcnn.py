@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from spp_det.regions.crops import crop_geometry
 from spp_det.regions.spp import Vectors, blocks, cells_within, device_of
 from spp_det.structures import Boxes, Image
 from spp_det.watch import Watch
+
+Warped = npt.NDArray[Any]  # [N] of RCNNRegions.warped_type
 
 
 class RCNNRegions:
@@ -60,14 +63,36 @@ class RCNNRegions:
 
         image: uint8 [H, W, 3]; boxes: float32 [N, 4]. S is crop_size, padded as the trunk asks.
         """
+        return self.tensor(self.warp(image, boxes))
+
+    def warp(self, image: Image, boxes: Boxes) -> Warped:
+        """The warped crops of windows, before the preprocessing: [N] of `warped_type`.
+
+        image: uint8 [H, W, 3]; boxes: float32 [N, 4].
+        """
         sources, places = crop_geometry(boxes, (image.shape[0], image.shape[1]), self.crop_size, self.context)
-        height, width = self.trunk.padded_size((self.crop_size, self.crop_size))
-        crops = torch.zeros((len(boxes), height, width, 3), dtype=self.trunk.dtype).permute(0, 3, 1, 2)
-        for crop, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
-            crops, sources.tolist(), places.tolist(), strict=True
+        warped = np.zeros(len(boxes), self.warped_type)
+        warped["place"] = places
+        for pixels, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
+            warped["pixels"], sources.tolist(), places.tolist(), strict=True
         ):
-            visible = resize(image[y1:y2, x1:x2], (bottom - top, right - left))
-            crop[:, top:bottom, left:right] = self.trunk.preprocessing(visible)
+            pixels[top:bottom, left:right] = resize(image[y1:y2, x1:x2], (bottom - top, right - left))
+        return warped
+
+    @property
+    def warped_type(self) -> np.dtype[np.void]:
+        """A crop as it is stored: "pixels", uint8 [S, S, 3], and "place", where of them the image lies (crops.py)."""
+        side = self.crop_size
+        return np.dtype([("pixels", np.uint8, (side, side, 3)), ("place", np.int16, 4)])
+
+    def tensor(self, warped: Warped) -> Tensor:
+        """The input of warped crops, as `crops` has it."""
+        height, width = self.trunk.padded_size((self.crop_size, self.crop_size))
+        crops = torch.zeros((len(warped), height, width, 3), dtype=self.trunk.dtype).permute(0, 3, 1, 2)
+        for crop, pixels, (left, top, right, bottom) in zip(
+            crops, warped["pixels"], warped["place"].tolist(), strict=True
+        ):
+            crop[:, top:bottom, left:right] = self.trunk.preprocessing(pixels[top:bottom, left:right])
         return crops
 
     @torch.inference_mode()

@@ -1,1 +1,1 @@
-"""Figures, and the one-page report of a run."""
+"""Figures of data sets and runs, and the one-page report of a run."""

@@ -36,7 +36,7 @@ KIND_TEXTS = {
 
 def gather(run: Path, tested: Tested) -> dict[str, Any]:
     """Everything that the page shows, by section; figures and pictures as data URLs, fractions in [0, 1]."""
-    targets, names, settings = tested.images.targets, tested.detector.class_names, tested.config.evaluate
+    targets, names, settings = tested.images.targets, tested.class_names, tested.config.evaluate
     detections = tested.detections()
     curves = precision_recall(targets, detections, names, settings.min_overlap, settings.overlap_test)
     ap = {
@@ -124,7 +124,7 @@ def _one(
 
 
 def _missed(tested: Tested, shown: Mapping[str, Detections]) -> list[dict[str, str]]:
-    overlap, names = tested.config.evaluate.min_overlap, tested.detector.class_names
+    overlap, names = tested.config.evaluate.min_overlap, tested.class_names
     lost: list[tuple[float, str, Target]] = []
     for image_id, target in tested.images.targets.items():
         height, width = tested.images.sizes[image_id]

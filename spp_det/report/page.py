@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spp_det.files import write_whole
-from spp_det.pipeline.testing import look_at_split
+from spp_det.pipeline.testing import look_at_run
 from spp_det.report.contents import gather
 
 
@@ -22,7 +22,7 @@ def report_run(
     split, data, overrides: as `spp_det.pipeline.evaluate_run` takes them. Detections that the store has are not made
     again.
     """
-    tested = look_at_split(run, split, data, overrides)
+    tested = look_at_run(run, split, data, overrides)
     path = out or run / "report.html"
     write_whole(path, render({**gather(run, tested), "split": split or tested.config.data.test}).encode())
     return path

@@ -6,6 +6,7 @@ from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
 from spp_det.training.source import PooledSource, Windows, WindowSource
 from spp_det.training.svm import LinearSVMs, feature_norm
+from spp_det.training.whole import finetune_whole
 from spp_det.training.windows import make_windows
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Windows",
     "feature_norm",
     "finetune",
+    "finetune_whole",
     "make_windows",
     "train_class",
     "train_svms",

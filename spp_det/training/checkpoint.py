@@ -52,22 +52,22 @@ def peek_state(path: Path) -> dict[str, Any]:
 
 def save_checkpoint(
     path: Path,
-    head: nn.Module,
+    module: nn.Module,
     optimizer: torch.optim.SGD,
     settings: FinetuneSettings,
     iteration: int,
     log: list[dict[str, float]],
 ) -> None:
-    """The layers, their momentum and the iteration."""
+    """The layers that learn, their momentum and the iteration."""
     arrays: Arrays = {}
-    for name, parameter in head.named_parameters():
-        arrays[f"head.{name}"] = parameter.detach().numpy()
+    for name, parameter in _learning(module).items():
+        arrays[f"weight.{name}"] = parameter.detach().numpy()
         arrays[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].numpy()
     write_state(path, arrays, {"settings": asdict(settings), "iteration": iteration, "log": log})
 
 
 def load_checkpoint(
-    path: Path | None, head: nn.Module, optimizer: torch.optim.SGD, settings: FinetuneSettings
+    path: Path | None, module: nn.Module, optimizer: torch.optim.SGD, settings: FinetuneSettings
 ) -> tuple[int, list[dict[str, float]]]:
     """Put the layers and their momentum back; returns the iterations done and the log, (0, []) where no file is.
 
@@ -76,12 +76,17 @@ def load_checkpoint(
     if path is None or not path.exists():
         return 0, []
     arrays, state = read_state(path, asdict(settings))
-    shapes = {f"head.{name}": tuple(value.shape) for name, value in head.named_parameters()}
-    if {name: array.shape for name, array in arrays.items() if name.startswith("head.")} != shapes:
+    learning = _learning(module)
+    shapes = {f"weight.{name}": tuple(value.shape) for name, value in learning.items()}
+    if {name: array.shape for name, array in arrays.items() if name.startswith("weight.")} != shapes:
         raise SppDetError(f"{path}: was written for other layers; remove it to start again")
     with torch.no_grad():
-        for name, parameter in head.named_parameters():
-            parameter.copy_(torch.from_numpy(arrays[f"head.{name}"]))
-            momentum = torch.from_numpy(arrays[f"momentum.{name}"]).clone()
+        for name, parameter in learning.items():
+            parameter.copy_(torch.from_numpy(arrays[f"weight.{name}"]))
+            momentum = torch.empty_like(parameter).copy_(torch.from_numpy(arrays[f"momentum.{name}"]))
             optimizer.state[parameter]["momentum_buffer"] = momentum
     return state["iteration"], state["log"]
+
+
+def _learning(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}

@@ -203,7 +203,7 @@ class _Miner:
 
     def _collect(self, image: int) -> None:
         windows = self.source.windows(image)
-        if not len(windows):
+        if not len(windows) or not windows.exhaustive:
             return
         features = self._scaled(image, windows.boxes)
         chosen, scores = self._hard(windows, features)

@@ -15,6 +15,7 @@ from spp_det.training.ridge import solve_ridge
 from spp_det.training.source import Progress, Vectors, WindowSource, count_classes, silent
 from spp_det.training.svm import feature_norm
 
+Rows = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]  # [D + 1, 4], the last row for the constant feature 1
 
 
@@ -146,6 +147,7 @@ class BoxRegressor:
         for image in range(len(source)):
             windows = source.windows(image)
             near = windows.best > self.min_overlap if self.strict else windows.best >= self.min_overlap
+            near &= windows.exhaustive  # without proposals there is nothing to move
             images.append(np.full(int(near.sum()), image))
             labels.append(windows.labels[near])
             boxes.append(windows.boxes[near])
@@ -156,21 +158,26 @@ class BoxRegressor:
         )
         return [everything[self._limit(np.flatnonzero(label_of == label), label)] for label in range(num_classes)]
 
-    def predict(self, features: Vectors, labels: Labels) -> npt.NDArray[np.float32]:
-        """Offsets for unscaled features [N, D], by the regressor of each one's class, [N]: float32 [N, 4]."""
-        offsets = np.zeros((len(features), 4), np.float32)
+    def predict(self, features: Vectors, labels: Labels, rows: Rows | None = None) -> npt.NDArray[np.float32]:
+        """Offsets for unscaled features [M, D], by the regressor of each one's class, labels [N]: float32 [N, 4].
+
+        rows: int64 [N], whose features each is for, so that a vector which several classes need is there once; n for
+        the n-th by default. The vectors of one class are gathered at a time: those of all may be large.
+        """
+        rows = np.arange(len(features)) if rows is None else rows
+        offsets = np.zeros((len(rows), 4), np.float32)
         for label in np.unique(labels):
-            rows = labels == label
+            of_class = np.flatnonzero(labels == label)
             weights = self.weights_[label]
-            offsets[rows] = features[rows] @ weights[:-1] * np.float32(self.scale_) + weights[-1]
+            offsets[of_class] = features[rows[of_class]] @ weights[:-1] * np.float32(self.scale_) + weights[-1]
         return offsets
 
-    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size) -> Boxes:
-        """The boxes moved by what their features say, and clipped to the image: float32 [N, 4].
+    def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size, rows: Rows | None = None) -> Boxes:
+        """The boxes moved by what their features say, and clipped to the image: float32 [N, 4]; see `predict`.
 
         A box that would leave the image, or shrink to nothing, stays where it was.
         """
-        moved = clip(decode(boxes, self.predict(features, labels)), size)
+        moved = clip(decode(boxes, self.predict(features, labels, rows)), size)
         return np.where(nonempty(moved)[:, None], moved, boxes)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -7,8 +7,9 @@ alone, so that a run which is killed can go on at any chunk without having store
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,26 +106,32 @@ def plan_chunk(
 
 
 def sample_chunk(
-    source: PooledSource, settings: SamplingSettings, seed: int, chunk: int, vectors: npt.NDArray[np.float16]
+    source: PooledSource,
+    settings: SamplingSettings,
+    seed: int,
+    chunk: int,
+    inputs: npt.NDArray[Any],
+    read: Callable[..., npt.NDArray[Any]] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Fill `vectors`, float16 [iterations, batch, D], with pooled windows; returns their labels, int64.
+    """Fill `inputs`, [iterations, batch, ...], with what `read` gives of windows; returns their labels, int64.
 
-    The labels are [iterations, batch], a negative's is K. In every batch the positives come first. Maps are stored in
-    half precision, so a maximum over their cells loses nothing in float16.
+    The labels are [iterations, batch], a negative's is K. In every batch the positives come first.
+    read: called as `source.pooled` is, which is also what None stands for.
     """
+    read = read or source.pooled
     rng = np.random.default_rng([seed, chunk])
-    iterations, batch = vectors.shape[:2]
+    iterations, batch = inputs.shape[:2]
     positives = settings.positives_of(batch)
     places = np.arange(iterations * batch).reshape(iterations, batch)
     free = [rng.permutation(places[:, :positives].ravel()), rng.permutation(places[:, positives:].ravel())]
-    rows = vectors.reshape(iterations * batch, -1)
+    rows = inputs.reshape(iterations * batch, *inputs.shape[2:])
     labels = np.zeros(iterations * batch, np.int64)
     used = [0, 0]
     for visit in plan_chunk(source, settings, rng, len(free[0]), len(free[1])):
         counts = [visit.num_positives, len(visit.boxes) - visit.num_positives]
         at = np.concatenate([free[kind][used[kind] : used[kind] + counts[kind]] for kind in (0, 1)])
         used = [used[0] + counts[0], used[1] + counts[1]]
-        rows[at] = source.pooled(visit.image, visit.boxes, flipped=visit.flipped, scale_indices=visit.scale_indices)
+        rows[at] = read(visit.image, visit.boxes, flipped=visit.flipped, scale_indices=visit.scale_indices)
         labels[at] = visit.labels
     return labels.reshape(iterations, batch)
 

@@ -32,6 +32,7 @@ class Windows:
     is_truth: bool [N], which windows are ground truth.
     labels: int64 [N], the class of the object that each overlaps best; it means nothing where the overlap is 0.
     matched: float32 [N, 4], the box of that object; the window itself where the overlap is 0.
+    exhaustive: whether every object of the image is marked; else there are no negatives in it, nor proposals.
     """
 
     boxes: Boxes
@@ -39,6 +40,7 @@ class Windows:
     is_truth: Mask
     labels: Labels
     matched: Boxes
+    exhaustive: bool = True
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spp_det.errors import SppDetError
 from spp_det.structures import Mask
+from spp_det.threads import multiply
 from spp_det.training.dual import solve_dual
 from spp_det.training.source import Vectors, WindowSource
 
@@ -119,7 +120,10 @@ class LinearSVMs:
 
     def decision_function(self, features: Vectors) -> npt.NDArray[np.float32]:
         """Margins of unscaled features [N, D]: float32 [N, K], positive inside the class, unbounded."""
-        return features @ self.coef_.T * np.float32(self.scale_) + self.intercept_
+        margins = multiply(features, self.coef_.T)
+        margins *= np.float32(self.scale_)
+        margins += self.intercept_
+        return margins
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learnt and the parameters, as arrays that go into a safetensors file."""

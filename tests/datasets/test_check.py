@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 from PIL import Image as PillowImage
 
-from spp_det.datasets import VOC_CLASSES, make_shapes
-from spp_det.datasets.check import check_dataset, usual_splits
+from spp_det.datasets import VOC_CLASSES, make_shapes, recognise
+from spp_det.datasets.check import check_dataset
 from spp_det.errors import DataError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "prepare_data.py"
@@ -84,15 +84,16 @@ def test_all_faults_are_listed(folder: Path) -> None:
 
 def test_usual_splits(folder: Path) -> None:
     main = folder / "ImageSets/Main"
+    assert recognise(folder).usual_splits == ("mine",)
     (main / "mine.txt").unlink()
     with pytest.raises(DataError, match="ImageSets/Main: holds no split"):
-        usual_splits(folder, "2007")
+        recognise(folder)
     for name in ("train", "val", "trainval", "test", "nut_test"):
         (main / f"{name}.txt").write_text("a\n")
-    assert usual_splits(folder, "2007") == ("trainval", "test")
+    assert recognise(folder).usual_splits == ("trainval", "test")
     (main / "trainval.txt").unlink()
     (main / "test.txt").unlink()
-    assert set(usual_splits(folder, "2007")) == {"train", "val", "nut_test"}
+    assert recognise(folder).usual_splits == ("train", "val")
 
 
 def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -121,10 +122,26 @@ def test_tool_makes_and_checks_shapes(tool: ModuleType, tmp_path: Path, monkeypa
 
 def test_tool_checks_a_users_own_data(tool: ModuleType, folder: Path, monkeypatch, capsys) -> None:
     assert run(tool, monkeypatch, "--data", str(folder), "--classes", "nut", "bolt") == 0
-    assert run(tool, monkeypatch, "--data", str(folder)) == 1
+    assert run(tool, monkeypatch, "--data", str(folder)) == 0
+    assert "2 classes (bolt, nut)" in capsys.readouterr().out
+    assert run(tool, monkeypatch, "--data", str(folder), "--classes", "bolt") == 1
     out = capsys.readouterr().out
     assert "a.xml: has an object of the unknown class 'nut'" in out
     assert "mine: 3 images, 2 faults" in out
+
+
+def test_tool_draws_a_contact_sheet(tool: ModuleType, folder: Path, monkeypatch, capsys) -> None:
+    sheet = folder / "sheet.png"
+    assert run(tool, monkeypatch, "--data", str(folder), "--sheet", str(sheet)) == 0
+    out = capsys.readouterr().out
+    assert "images: 40 px wide, 30 px high" in out
+    assert "some images of mine with their boxes" in out
+    with PillowImage.open(sheet) as picture:
+        assert picture.width > 3 * 240
+    assert run(tool, monkeypatch, "--data", str(folder), "--sheet", str(folder / "sheet.xyz")) == 1
+    assert "sheet.xyz" in capsys.readouterr().err
+    assert run(tool, monkeypatch, "--data", str(folder), "--format", "yolo") == 1
+    assert "has neither data.yaml" in capsys.readouterr().err
 
 
 def test_tool_faults_are_one_line(tool: ModuleType, tmp_path: Path, monkeypatch, capsys) -> None:

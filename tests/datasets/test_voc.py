@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from spp_det.datasets import VOC_CLASSES, VOCDataset, write_results
-from spp_det.datasets.voc import split_names
 from spp_det.datasets.voc_annotations import annotation_xml, read_annotation, read_stated_size
+from spp_det.datasets.voc_layout import voc_folders
 from spp_det.errors import DataError
 from spp_det.structures import Detections, Target
 
@@ -83,7 +83,7 @@ def test_split_of_one_class_names_all_its_images(tmp_path: Path) -> None:
     make_voc(tmp_path, {"a": annotation(SIZE), "b": annotation(SIZE)})
     (tmp_path / "ImageSets/Main/car_trainval.txt").write_text("a -1\nb  1\n\n")
     assert VOCDataset(tmp_path, split="car_trainval").ids == ("a", "b")
-    assert split_names(tmp_path) == ("trainval",)
+    assert voc_folders(tmp_path, "2007").splits == ("trainval",)
 
 
 def test_images_of_other_suffixes(tmp_path: Path) -> None:
@@ -111,7 +111,13 @@ def test_bad_splits(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Main/test\.txt: there is no such split; there are: trainval"):
         VOCDataset(tmp_path, split="test")
     split = tmp_path / "ImageSets/Main/trainval.txt"
-    for content, fault in ((" \n", "names no image"), ("a\na\n", "image a twice"), ("../a\n", "has the id '../a'")):
+    split.write_text("a\na\n../a\n")  # what is good in it stays
+    dataset = VOCDataset(tmp_path)
+    assert dataset.ids == ("a",)
+    told = {name: str(fault) for name, fault in dataset.faults.items()}
+    assert "trainval.txt: names the image a twice" in told["a"]
+    assert "has the id '../a'" in told["../a"]
+    for content, fault in ((" \n", "names no image"), ("../a\n", "has the id '../a'")):
         split.write_text(content)
         with pytest.raises(DataError, match=rf"trainval\.txt: .*{fault}"):
             VOCDataset(tmp_path)

@@ -71,7 +71,8 @@ class Mover:
     def __init__(self):
         self.asked = []
 
-    def apply(self, features, boxes, labels, size):
+    def apply(self, features, boxes, labels, size, rows):
+        features = features[rows]
         self.asked.append((features.shape, labels.tolist(), size))
         strongest = np.rint(features[:, :2].max(axis=1, keepdims=True) / 0.78)
         return boxes + strongest * np.array([1, 0, 1, 0], np.float32)
@@ -99,7 +100,7 @@ def test_the_regressor_moves_the_kept_windows_only(image, regression_layer, step
     mover, regions = Mover(), MeanColours()
     found = detector(regressor=mover, regression_layer=regression_layer, regions=regions).detect(image)
     assert found.boxes.tolist() == [[x1 + step, y1, x2 + step, y2] for x1, y1, x2, y2 in (RED, GREEN)]
-    assert mover.asked == [((1, 3), [0], (40, 80)), ((1, 3), [1], (40, 80))]
+    assert mover.asked == [((2, 3), [0, 1], (40, 80))]
     assert regions.calls == [4]  # pooled once, for the SVMs and the regressor
     assert regions.passes == 1
 

@@ -24,6 +24,8 @@ def test_the_top_of_a_hierarchy_ranks_first() -> None:
     random = np.random.default_rng(9).random(6)
     np.testing.assert_array_equal(priorities, random * [1, 2, 3, 1, 2, 3])
     assert ranked[:3].tolist() == [[0, 0, 2, 1], [1, 0, 2, 1], [0, 0, 1, 1]]
+    _, less_to_luck = rank([hierarchy, hierarchy], np.random.default_rng(9), chance=0.75)
+    np.testing.assert_allclose(less_to_luck, (0.25 + 0.75 * random) * [1, 2, 3, 1, 2, 3])
 
 
 @settings(deadline=None, max_examples=60)

@@ -43,7 +43,7 @@ def plain_fit(world: World, label: int, regularisation: float, min_overlap: floa
 
 
 @pytest.mark.parametrize("size", [BIG, FEW])
-@pytest.mark.parametrize("regularisation", [10.0, 1000.0])
+@pytest.mark.parametrize("regularisation", [10.0, 1000.0, 4000.0])
 def test_against_sklearn_and_the_formulas(size: dict, regularisation: float) -> None:
     world = World(**size, seed=1)
     regressor = BoxRegressor(regularisation).fit(world)

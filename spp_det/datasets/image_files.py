@@ -1,0 +1,58 @@
+"""Which files are images, and which file an image's name without its ending means."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from spp_det.errors import DataError
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # in small or capital letters
+_SUFFIXES = (*IMAGE_ENDINGS, ".JPG", ".JPEG", ".PNG", ".BMP", ".WEBP", ".TIF", ".TIFF")
+ANNOTATION_ENDINGS = (".txt", ".xml", ".json", ".yaml", ".yml", ".cache", ".md", ".csv", ".db", ".ini", "")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends as an image's that is read here."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def find_image(stem: Path) -> Path:
+    """The image file of a path without its ending.
+
+    Raises DataError where there is none, one with an ending that is not read, or several (x.jpg and x.png).
+    """
+    found = [path for suffix in _SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
+    if len(found) > 1 and not all(path.samefile(found[0]) for path in found[1:]):  # .jpg may be .JPG on some disks
+        raise DataError(found[0], f"is one of two images of one name, with {found[1].name}")
+    if found:
+        return found[0]
+    others = [Path(path).name for path in glob.glob(f"{glob.escape(str(stem))}.*")]  # noqa: PTH207 - a path's own
+    others = [name for name in sorted(others) if Path(name).suffix.lower() not in ANNOTATION_ENDINGS]
+    if others:
+        raise DataError(stem.with_name(others[0]), f"has an unknown extension; known are {', '.join(IMAGE_ENDINGS)}")
+    raise DataError(stem.with_name(f"{stem.name}.jpg"), "there is no such image")
+
+
+def list_images(folder: Path) -> tuple[list[Path], dict[str, DataError]]:
+    """The images in a folder and below it, sorted, and a fault for every file that is neither image nor annotation."""
+    images, faults = [], {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if is_image_name(path.name):
+            images.append(path)
+        elif path.suffix.lower() not in ANNOTATION_ENDINGS:
+            known = ", ".join(IMAGE_ENDINGS)
+            faults[str(path.relative_to(folder))] = DataError(path, f"has an unknown extension; known are {known}")
+    return images, faults
+
+
+def repeated(names: Iterable[str]) -> set[str]:
+    """The names that stand more than once."""
+    seen: set[str] = set()
+    again: set[str] = set()
+    for name in names:
+        (again if name in seen else seen).add(name)
+    return again
