@@ -233,19 +233,19 @@ def read_table(path: str | Path, overrides: Sequence[str] = (), **replaced: Any)
         raise ConfigError(f"{path}: is not a UTF-8 text") from None
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError(f"{path}: is not TOML: {fault}") from None
-    changes = [(*_parse_override(text), text) for text in overrides]
-    if any(key == "protocol" for key, _, _ in changes):
-        drop_protocol(table)
-    for key, value, text in changes:
-        _put(table, key, value, text)
+    _override(table, overrides)
     for name, value in replaced.items():
         _put(table, name.replace("__", "."), value, name)
     return table
 
 
-def config_from(table: dict[str, Any], source: str) -> Config:
-    """A Config from nested dicts, as TOML or JSON give them. Raises ConfigError that names `source` and the key."""
+def config_from(table: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Config:
+    """A Config from nested dicts, as TOML or JSON give them, which the overrides change.
+
+    Raises ConfigError that names `source` and the key.
+    """
     table = copy.deepcopy(table)
+    _override(table, overrides)
     fill_protocol(table)
     return checked(table, Config, source)
 
@@ -273,6 +273,14 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return value
+
+
+def _override(table: dict[str, Any], overrides: Sequence[str]) -> None:
+    changes = [(*_parse_override(text), text) for text in overrides]
+    if any(key == "protocol" for key, _, _ in changes):
+        drop_protocol(table)
+    for key, value, text in changes:
+        _put(table, key, value, text)
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -28,7 +29,16 @@ def read_image(path: str | PathLike[str]) -> Image:
 
     Pillow reads here since OpenCV returns a truncated JPEG as if it were whole.
     """
-    with _opened(path) as file:
+    return _read(path, path)
+
+
+def decode_image(content: bytes, name: str) -> Image:
+    """The image in the bytes of a file, as `read_image` gives it; `name` stands for the path in a DataError."""
+    return _read(io.BytesIO(content), name)
+
+
+def _read(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str]) -> Image:
+    with _opened(source, path) as file:
         sixteen_bits = file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM"))
         if file.mode in ("I", "F") and not sixteen_bits:
             raise DataError(path, "has 32-bit samples, whose black and white no one states: store 8 or 16 bits")
@@ -38,17 +48,17 @@ def read_image(path: str | PathLike[str]) -> Image:
 
 def image_size(path: str | PathLike[str]) -> Size:
     """(height, width) of the upright image in a file, from its header alone. Raises DataError as `read_image` does."""
-    with _opened(path) as file:
+    with _opened(path, path) as file:
         width, height = file.size
         turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 
 @contextmanager
-def _opened(path: str | PathLike[str]) -> Iterator[PillowImage.Image]:
-    """The open file; whatever goes wrong with it in the block becomes a DataError."""
+def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str]) -> Iterator[PillowImage.Image]:
+    """The open file; whatever goes wrong with it in the block becomes a DataError that names the path."""
     try:
-        with PillowImage.open(path) as file:
+        with PillowImage.open(source) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise PillowImage.DecompressionBombError
             yield file

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import msgspec
 
@@ -13,6 +15,7 @@ from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, JoinedProposals, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
 from spp_det.resolve import call_part, resolve
+from spp_det.training import SvmSettings
 
 
 def make_dataset(config: Config, split: str) -> Dataset:
@@ -70,3 +73,21 @@ def make_regions(config: Config, trunk: Trunk, head: FcHead) -> RegionExtractor:
     if regions.kind == "rcnn":
         return part(trunk, head, levels=maps.levels, crop_size=regions.crop_size, context=regions.context)
     return part(trunk, head, maps.scales, maps.levels, maps.scale_rule, maps.mapping)
+
+
+def make_svm_settings(config: Config) -> SvmSettings:
+    """How the configuration trains SVMs."""
+    return SvmSettings(seed=config.seed, **named_settings(msgspec.structs.asdict(config.svm), SvmSettings))
+
+
+def regressor_params(config: Config) -> dict[str, Any]:
+    """The parameters of the box regressor that the configuration describes."""
+    table = msgspec.structs.asdict(config.regress)
+    del table["enabled"]
+    return {**table, "seed": config.seed}
+
+
+def named_settings(table: dict[str, Any], settings: type) -> dict[str, Any]:
+    """Those of a table's values that a dataclass of settings has a field for."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in table.items() if name in names}

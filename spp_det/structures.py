@@ -116,16 +116,22 @@ class Detections(_Fields):
     """What was found in one image, best score first within a class.
 
     boxes: float32 [N, 4]; scores: float32 [N], SVM margins; labels: int64 [N]; class_names: K names, labels index them.
+    probabilities: float32 [N] in [0, 1], how likely each is right; None of a detector that is not calibrated.
     """
 
     scores: Scores
     labels: Labels
     class_names: tuple[str, ...]
+    probabilities: Scores | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._column("scores", np.float32)
         self._column("labels", np.int64)
+        if self.probabilities is not None:
+            self._column("probabilities", np.float32)
+            if len(self) and not 0 <= self.probabilities.min() <= self.probabilities.max() <= 1:
+                raise ValueError("a probability lies outside 0 .. 1")
         object.__setattr__(self, "class_names", tuple(self.class_names))
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise ValueError(f"a label lies outside 0 .. {len(self.class_names) - 1}")
@@ -143,6 +149,12 @@ class Detections(_Fields):
     def above(self, score: float) -> Detections:
         """Those with a score of at least `score`."""
         return self[self.scores >= score]
+
+    def likely(self, probability: float) -> Detections:
+        """Those with a probability of at least `probability`. Raises ValueError where there are no probabilities."""
+        if self.probabilities is None:
+            raise ValueError("these detections have no probabilities: their detector is not calibrated")
+        return self[self.probabilities >= probability]
 
     def __iter__(self) -> Iterator[tuple[Boxes, float, str]]:
         """(box float32 [4], score, class name) of each."""

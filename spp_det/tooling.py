@@ -25,6 +25,7 @@ from spp_det.errors import SppDetError
 
 T = TypeVar("T")
 console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)  # progress goes here, so that a pipe gets results alone
 PLAIN_SECONDS = 15.0  # how often a line appears where no terminal shows a bar
 
 
@@ -54,15 +55,15 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
 
 @contextmanager
 def progress(description: str, done: int = 0, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
-    """A function to call with (done, total) after each step: shows both, and the time left.
+    """A function to call with (done, total) after each step: shows both, and the time left, on standard error.
 
-    A bar on a terminal, a line now and then when piped. done: how much was there before, which took no time now;
+    A bar on a terminal, else a line now and then. done: how much was there before, which took no time now;
     unit: of what is counted; with it, how many a second are shown too.
     """
-    if console.is_terminal:
+    if notes.is_terminal:
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         speed = (_SpeedColumn(unit),) if unit else ()
-        with Progress(*columns, TimeRemainingColumn(), *speed, console=console) as bar:
+        with Progress(*columns, TimeRemainingColumn(), *speed, console=notes) as bar:
             task = bar.add_task(description, total=None, completed=done)
             yield lambda count, total: bar.update(task, completed=count, total=total)
     else:
@@ -84,7 +85,7 @@ class _Lines:
         rate = (count - self.before) / (now - self.start)
         left = f", {format_seconds((total - count) / rate)} left" if total else ""
         speed = f", {rate:.0f} {self.unit}/s" if self.unit else ""
-        print(f"  {self.description}: {count}/{total or '?'}{speed}{left}", flush=True)
+        print(f"  {self.description}: {count}/{total or '?'}{speed}{left}", file=sys.stderr, flush=True)
 
 
 class _SpeedColumn(ProgressColumn):

@@ -17,7 +17,7 @@ from spp_det.datasets.voc_results import read_results
 from spp_det.evaluation import evaluate
 from spp_det.images import read_image
 from spp_det.parts import make_dataset
-from spp_det.pipeline import detect_files, evaluate_run, train
+from spp_det.pipeline import Looking, detect_files, evaluate_run, split_pictures, train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes.toml"
 OVERRIDES = [
@@ -136,6 +136,6 @@ def test_an_image_too_small_for_a_proposal_gives_no_detection(run: Path, shape: 
 
 
 def test_it_draws_what_it_finds(run: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    detect_files(run, [], "test", 2, 0.0, workplace / "pictures")
+    assert detect_files(run, split_pictures(run, "test", 2), Looking(out=workplace / "pictures")) == 0
     assert len(list((workplace / "pictures").glob("*.jpg"))) == 2
     assert "test_" in capsys.readouterr().out

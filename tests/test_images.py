@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from spp_det.errors import DataError
-from spp_det.images import MAX_PIXELS, flip_image, image_size, read_image, resize, scaled_size
+from spp_det.images import MAX_PIXELS, decode_image, flip_image, image_size, read_image, resize, scaled_size
 
 
 def picture(height: int = 24, width: int = 40) -> np.ndarray:
@@ -289,3 +289,11 @@ def test_flip_image() -> None:
     assert_is_image(flipped, (24, 40))
     np.testing.assert_array_equal(flipped, np.asarray(ImageOps.mirror(PillowImage.fromarray(picture()))))
     np.testing.assert_array_equal(flip_image(flipped), picture())
+
+
+def test_the_bytes_of_a_file_give_what_the_file_gives(tmp_path):
+    path = tmp_path / "x.png"
+    PillowImage.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3)).save(path)
+    assert np.array_equal(decode_image(path.read_bytes(), "it"), read_image(path))
+    with pytest.raises(DataError, match="it: is not an image"):
+        decode_image(b"", "it")

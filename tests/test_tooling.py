@@ -54,12 +54,12 @@ def test_tracking_gives_the_items_and_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(spp_det.tooling, "PLAIN_SECONDS", 0.0)
     assert list(track("abc", "letters", done=2)) == ["a", "b", "c"]
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0].strip() for line in lines] == ["letters: 3/5", "letters: 4/5", "letters: 5/5"]
     assert all("left" in line for line in lines)
     with progress("unknown") as show:
         show(7, None)
-    assert capsys.readouterr().out == "  unknown: 7/?\n"
+    assert capsys.readouterr() == ("", "  unknown: 7/?\n")
 
 
 @pytest.mark.parametrize(

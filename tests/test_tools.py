@@ -123,7 +123,7 @@ def test_proposals_for_another_image(shapes: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
     assert_one_line(tool("test_net.py", "--run", tmp_path / "none"), str(tmp_path / "none"))
-    assert_one_line(tool("detect.py", "--run", tmp_path, "x.jpg"), str(tmp_path))
+    assert_one_line(tool("detect.py", "--run", tmp_path, ROOT / "docs" / "images" / "shapes.jpg"), str(tmp_path))
 
 
 def test_a_tensor_of_a_run_that_does_not_fit(shapes: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] 
 python tools/benchmark.py faster-rcnn --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
+python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
 """
 
 from __future__ import annotations
@@ -79,6 +80,15 @@ def main(argv: list[str] | None) -> int:
     views.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     views.set_defaults(measure=measure_views)
 
+    adding = parts.add_parser("add-class", help="one more class for a trained run, from a few images")
+    adding.add_argument("--run", type=Path, required=True, help="a trained run; it stays as it is")
+    adding.add_argument("--name", required=True, help="the class; where the run knows it, it is removed first")
+    adding.add_argument("--data", required=True, help="a data set with images of the class")
+    adding.add_argument("--split", default="trainval", help="which of its images (trainval)")
+    adding.add_argument("--images", type=int, default=20, help="so many of them (20)")
+    adding.add_argument("--test", type=int, default=0, help="take the AP on so many test images, before and after (0)")
+    adding.set_defaults(measure=measure_adding)
+
     for part in (pooling, detect):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
     for part in (proposals, scaling, stages, faster, views):
@@ -87,7 +97,7 @@ def main(argv: list[str] | None) -> int:
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster, views):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -243,6 +253,37 @@ def measure_views(args: argparse.Namespace) -> dict[str, Any]:
     console.print(view_speed.views_table(result))
     console.print(view_speed.views_line(result), soft_wrap=True)
     return {"trunk": args.trunk, **result}
+
+
+def measure_adding(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `add-class`."""
+    from spp_det import Detector
+    from spp_det.evaluation.class_speed import adding_table, class_precision, time_adding
+    from spp_det.parts import make_svm_settings
+    from spp_det.pipeline.classes import data_set, draw_background, find_examples
+
+    prepare()
+    detector = Detector.load(args.run)
+    assert detector.config is not None
+    precision: dict[str, float] = {}
+
+    def test(what: str) -> None:
+        if args.test:
+            with progress(f"testing, {what}") as show:
+                tested = data_set(Path(args.data), "test", args.name)
+                precision[what] = class_precision(detector, tested, args.name, args.test, show)
+            console.print(f"AP of {args.name}, {what}: {100 * precision[what]:.1f}")
+
+    if args.name in detector.class_names:
+        test("trained with the others")
+        detector.remove_class(args.name)
+    examples = find_examples(data_set(Path(args.data), args.split, args.name), args.name, args.images)
+    settings, background = make_svm_settings(detector.config), draw_background(args.run, detector)
+    result = time_adding(detector, args.name, examples.images, examples.boxes, settings, background)
+    console.print(adding_table(result))
+    console.print(f"the weights of the other classes are {'the same' if result['others_unchanged'] else 'CHANGED'}")
+    test("added")
+    return result | {"run": str(args.run), "class": args.name, "ap": precision}
 
 
 def prepare() -> None:

@@ -16,7 +16,7 @@ from spp_det.tooling import run_tool
 def main(argv: list[str] | None) -> int:
     """Parse the arguments and detect."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path, help="image files")
+    parser.add_argument("pictures", nargs="*", help="image files, folders, videos")
     parser.add_argument("--run", required=True, type=Path, help="the folder that train_net.py wrote")
     parser.add_argument("--split", help="take the pictures from this split of the run's data set instead")
     parser.add_argument("--images", type=int, default=8, help="how many of the split (8)")
@@ -27,10 +27,10 @@ def main(argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     if not args.pictures and not args.split:
         parser.error("name pictures, or a --split")
-    from spp_det.pipeline import detect_files  # takes seconds: after what can go wrong without it
+    from spp_det.pipeline import Looking, detect_files, split_pictures  # takes seconds: after what can go wrong without
 
-    detect_files(args.run, args.pictures, args.split, args.images, args.min_score, args.out)
-    return 0
+    pictures = split_pictures(args.run, args.split, args.images) if args.split else args.pictures
+    return detect_files(args.run, pictures, Looking(args.min_score, out=args.out))
 
 
 if __name__ == "__main__":

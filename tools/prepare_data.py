@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spp_det.datasets import recognise
-from spp_det.datasets.check import check_split
 from spp_det.datasets.download import DOWNLOADS, download_voc
 from spp_det.datasets.recognise import FORMS
 from spp_det.datasets.shapes import make_shapes
-from spp_det.detection.drawing import save_image
-from spp_det.report.contact_sheet import contact_sheet
+from spp_det.report.checking import check_data_set
 from spp_det.tooling import console, run_tool, track
 
 
@@ -58,17 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Check a data set and print what it holds; 1 where it has a fault."""
-    found = recognise(args.data, args.format, args.year, args.classes)
-    for line in found.said:
-        console.print(line, soft_wrap=True, markup=False)
-    reports = []
-    for name in args.split or found.usual_splits:
-        dataset = found.dataset(name)
-        reports.append(check_split(dataset, name, track))
-        reports[-1].show(console)
-        if args.sheet and len(reports) == 1:
-            save_image(args.sheet, contact_sheet(dataset, first=[image_id for image_id, _ in reports[0].odd]))
-            console.print(f"some images of {name} with their boxes: {args.sheet}", soft_wrap=True, markup=False)
+    reports = check_data_set(args.data, args.format, args.year, args.classes, args.split, args.sheet)
     return int(any(report.faults for report in reports))
 
 

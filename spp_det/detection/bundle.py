@@ -1,7 +1,7 @@
 """A trained detector in a folder: `config.toml`, `head.safetensors`, `svms.safetensors`, `regressor.safetensors`, for a
-compressed one `first_look.safetensors`, and `detector.json`, which is written last. The trunk's weights are not in it:
-the configuration says where they come from, and their digest is checked. Where they were tuned, as in R-CNN,
-`trunk.safetensors` holds them, and they take the place of those.
+compressed one `first_look.safetensors`, and `detector.json`, which is written last; memory.py names the files of added
+classes. The trunk's weights are not in it: the configuration says where they come from, and their digest is checked.
+Where they were tuned, as in R-CNN, `trunk.safetensors` holds them, and they take the place of those.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
 from spp_det.config import Config, config_to_toml, load_config
+from spp_det.detection.calibration import Calibration
 from spp_det.detection.detector import Detector
 from spp_det.detection.first_look import FirstLook
-from spp_det.errors import DataError, WeightsError
+from spp_det.detection.memory import CALIBRATION, forget, memory_path, write_background, write_memory
+from spp_det.errors import ConfigError, DataError, WeightsError
 from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
 from spp_det.networks import FcHead, LowRankLinear, Trunk, compute_dtype
-from spp_det.parts import make_head, make_proposals, make_regions, make_trunk
-from spp_det.regions import SPPRegions
+from spp_det.parts import make_head, make_proposals, make_regions, make_trunk, regressor_params
+from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.training import BoxRegressor, LinearSVMs
 
 FORMAT = 1
@@ -49,21 +52,84 @@ def save_detector(
     """
     folder = Path(folder)
     (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
-    write_whole(folder / "config.toml", config_to_toml(config).encode())
+    forget(folder)
     write_arrays(folder / "head.safetensors", head_arrays(head))
+    trunk_facts = {"trunk": trunk.digest()}
+    if tuned_from is not None:
+        write_arrays(folder / TRUNK, {name: tensor.numpy() for name, tensor in trunk.state().items()})
+        trunk_facts = {"trunk": tuned_from, "tuned_trunk": trunk.digest()}
+    _write_rest(folder, config, class_names, trunk_facts, head, svms, regressor, regression_layer, first_look)
+
+
+def write_detector(folder: Path, detector: Detector) -> None:
+    """What `Detector.save` does. Networks are copied from the detector's own folder, where they are float32."""
+    regions, svms, regressor, own = detector.regions, detector.svms, detector.regressor, detector.folder
+    if detector.config is None or not isinstance(regions, SPPRegions | RCNNRegions):
+        raise ConfigError(
+            "a detector that did not come from a folder cannot be saved: nothing says how to make its parts"
+        )
+    if not isinstance(svms, LinearSVMs) or not isinstance(regressor, BoxRegressor | None):
+        raise ConfigError("only a detector of linear SVMs and linear box regressors can be saved")
+    memories = {name: detector.memory(name) for name in {*detector.memories, *detector.class_names}}
+    background = detector.background()
+    head = head_arrays(regions.head) if own is None else read_arrays(own / "head.safetensors")
+    known = {"trunk": regions.trunk.digest()} if own is None else read_json(own / "detector.json")
+    trunk_facts = {name: known[name] for name in ("trunk", "tuned_trunk") if name in known}
+    (folder / "detector.json").unlink(missing_ok=True)
+    if own is None or folder.resolve() != own.resolve():
+        forget(folder)
+        write_arrays(folder / "head.safetensors", head)
+        if own is not None and "tuned_trunk" in trunk_facts:
+            write_arrays(folder / TRUNK, read_arrays(own / TRUNK))
+        if background is not None:
+            write_background(folder, background)
+    for name, memory in memories.items():
+        if memory is None:
+            memory_path(folder, name).unlink(missing_ok=True)
+        else:
+            write_memory(folder, name, memory)
+    if detector.calibration is not None:
+        write_arrays(folder / CALIBRATION, detector.calibration.state())
+    else:
+        (folder / CALIBRATION).unlink(missing_ok=True)
+    config = with_classes(detector.config, detector.class_names)
+    layer, look = detector.regression_layer, detector.first_look
+    _write_rest(folder, config, detector.class_names, trunk_facts, regions.head, svms, regressor, layer, look)
+    detector.config, detector.folder, detector.memories = config, folder, {}
+
+
+def with_classes(config: Config, class_names: Sequence[str]) -> Config:
+    """The configuration whose data set has these classes, where its form lets them be chosen."""
+    if config.data.format == "shapes":
+        return config
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, classes=list(class_names)))
+
+
+def _write_rest(
+    folder: Path,
+    config: Config,
+    class_names: Sequence[str],
+    trunk_facts: dict[str, str],
+    head: FcHead,
+    svms: LinearSVMs,
+    regressor: BoxRegressor | None,
+    regression_layer: str | None,
+    first_look: FirstLook | None,
+) -> None:
+    """All but the head, `detector.json` last."""
+    write_whole(folder / "config.toml", config_to_toml(config).encode())
     write_arrays(folder / "svms.safetensors", svms.state())
     if regressor is not None:
         write_arrays(folder / "regressor.safetensors", regressor.state())
     facts: dict[str, Any] = {
         "format": FORMAT,
         "class_names": list(class_names),
-        "trunk": trunk.digest(),
+        **trunk_facts,
         "regressor": bool(regressor),
     }
-    if tuned_from is not None:
-        write_arrays(folder / TRUNK, {name: tensor.numpy() for name, tensor in trunk.state().items()})
-        facts |= {"trunk": tuned_from, "tuned_trunk": trunk.digest()}
-    if regression_layer is not None:
+    if head.fc8.out_features - 1 != len(class_names):
+        facts["softmax"] = head.fc8.out_features - 1  # classes that it knows
+    if regression_layer not in (None, config.regress.layer):
         facts["regression_layer"] = regression_layer
     if first_look is not None:
         write_arrays(folder / FIRST_LOOK, first_look.state())
@@ -94,20 +160,25 @@ def load_detector(
         if trunk.digest() != facts["tuned_trunk"]:
             raise WeightsError(f"{folder / TRUNK}: is not the trunk that was trained with this detector")
     names = tuple(facts["class_names"])
-    head = make_head(config, trunk, len(names))
+    head = make_head(config, trunk, facts.get("softmax", len(names)))  # classes that were added have no output there
     load_head(head, folder / "head.safetensors")
     svms = LinearSVMs.from_state(read_arrays(folder / "svms.safetensors"))
     regressor = None
+    located = facts.get("regression_layer", config.regress.layer)
     if facts["regressor"] and config.regress.enabled:
-        regressor = BoxRegressor.from_state(read_arrays(folder / "regressor.safetensors"))
+        params = {**regressor_params(config), "layer": located}
+        regressor = BoxRegressor.from_state(read_arrays(folder / "regressor.safetensors"), **params)
     dtype = compute_dtype(precision)
     regions = make_regions(config, trunk.to(dtype), head.to(dtype))
     proposals = make_proposals(config)
-    located = facts.get("regression_layer", config.regress.layer)
     look = None
     if "first_look" in facts and isinstance(regions, SPPRegions):
         look = FirstLook.from_state(read_arrays(folder / FIRST_LOOK))
-    return Detector(proposals, regions, svms, regressor, names, config.svm.layer, located, config.detect, look)
+    detector = Detector(proposals, regions, svms, regressor, names, config.svm.layer, located, config.detect, look)
+    detector.config, detector.folder = config, folder
+    if (folder / CALIBRATION).exists():
+        detector.calibration = Calibration.from_state(read_arrays(folder / CALIBRATION))
+    return detector
 
 
 def head_arrays(head: FcHead) -> dict[str, np.ndarray]:

@@ -62,6 +62,8 @@ def compress_detector(detector: Detector, settings: Compression, windows: Vector
     regions = detector.regions
     assert isinstance(regions, SPPRegions)
     small = copy.copy(detector)
+    small.folder, small.memories = None, {}  # what is kept there are vectors of the old layers
+    small.calibration = None  # of the old scores
     small.regions = copy.copy(regions)
     if windows is None:
         head = compress_head(regions.head, settings.rank, settings.energy)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.config import DetectConfig
+from spp_det.config import Config, DetectConfig
 from spp_det.detection.candidates import Candidates, finish, select_candidates
+from spp_det.errors import ConfigError
 from spp_det.images import read_image
 from spp_det.proposals import ProposalMethod
 from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Size, check_image
@@ -21,10 +22,13 @@ from spp_det.threads import one_blas_thread
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` may never need
+    from spp_det.detection.calibration import Calibration
     from spp_det.detection.ensemble import Ensemble
     from spp_det.detection.first_look import FirstLook
+    from spp_det.detection.memory import ClassMemory
     from spp_det.networks.head import Layer
     from spp_det.regions import RegionExtractor
+    from spp_det.training import SvmSettings
 
 Vectors = npt.NDArray[np.float32]  # [N, D]
 
@@ -83,6 +87,7 @@ class WindowDetector(ABC):
     proposals: ProposalMethod
     class_names: tuple[str, ...]
     settings: DetectConfig
+    calibration: Calibration | None = None  # from scores to probabilities
 
     @abstractmethod
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
@@ -97,20 +102,29 @@ class WindowDetector(ABC):
         image: str | PathLike[str] | Image,
         proposals: Proposals | None = None,
         min_score: float | None = None,
+        min_probability: float | None = None,
     ) -> Detections:
         """What is in an image, best score first within a class.
 
         image: a file, or uint8 [H, W, 3] in RGB. proposals: windows to use in place of the detector's own.
         min_score: leave out detections below it, an SVM margin; 0 is the SVM's own border, None keeps all of the
-        settings' (what the evaluation wants). Raises DataError for a file that cannot be read, ValueError for an
-        array of another type or shape.
+        settings' (what the evaluation wants). min_probability: likewise, in [0, 1], of a calibrated detector, where it
+        means the same for every class. Raises ConfigError for one that is not calibrated, DataError for a file that
+        cannot be read, ValueError for an array of another type or shape.
         """
-        pixels, image_id = _read(image)
+        if min_probability is not None and self.calibration is None:
+            raise ConfigError("the detector is not calibrated, so that its detections have no probabilities")
+        pixels, image_id = read_pixels(image)
         if proposals is None:
             proposals = self.proposals.propose(pixels, image_id)
         candidates = self.candidates(pixels, proposals)
         size = pixels.shape[0], pixels.shape[1]
         detections = finish(candidates, candidates.regressed, size, self.class_names, self.settings)
+        if self.calibration is not None:
+            chances = self.calibration.probabilities(detections.scores, detections.labels)
+            detections = replace(detections, probabilities=chances)
+        if min_probability is not None:
+            detections = detections.likely(min_probability)
         return detections if min_score is None else detections.above(min_score)
 
 
@@ -147,6 +161,11 @@ class Detector(WindowDetector):
         self.regression_layer = regression_layer
         self.settings = settings or DetectConfig()
         self.first_look = first_look
+        self.config: Config | None = None  # what it was made of, and where it lies, where it came from a folder
+        self.folder: Path | None = None
+        self.memories: dict[
+            str, ClassMemory | None
+        ] = {}  # examples of classes that were changed since; None: forgotten
 
     @classmethod
     def load(cls, path: str | PathLike[str], precision: str = "auto", **options: Any) -> Detector:
@@ -158,6 +177,64 @@ class Detector(WindowDetector):
         from spp_det.detection.bundle import load_detector  # bundle.py knows every part, this file none of them
 
         return load_detector(path, precision=precision, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the detector into a folder, its own or another, from which `load` makes it again.
+
+        Raises ConfigError for a detector that did not come from a folder, since nothing says how to make its parts.
+        """
+        from spp_det.detection.bundle import write_detector
+
+        write_detector(Path(path), self)
+
+    def add_class(
+        self,
+        name: str,
+        images: Sequence[str | PathLike[str] | Image],
+        boxes: Sequence[npt.ArrayLike],
+        settings: SvmSettings | None = None,
+    ) -> Detector:
+        """Learn one more class from a few images, or more examples of a class that was added before; returns itself.
+
+        images: files, or uint8 [H, W, 3]; boxes: float32 [n, 4] of each, (x1, y1, x2, y2) in its pixels, possibly none.
+        All objects of the class that can be seen are to be marked, since every other window may become a negative.
+        settings: how the SVM is trained; by default as the others were. One SVM and one box regressor are trained, all
+        others stay bit by bit. What they were trained on is kept for the next examples, and written by `save`.
+        Raises ConfigError for a name that no class can have and for a class whose examples are not kept, ValueError
+        for boxes outside their image, SppDetError where there is no object at all.
+        """
+        from spp_det.detection.classes import add_class
+
+        add_class(self, name, images, boxes, settings)
+        return self
+
+    def remove_class(self, name: str) -> Detector:
+        """Forget a class; the labels of those behind it go down by one. Raises ConfigError where it is not there."""
+        from spp_det.detection.classes import remove_class
+
+        remove_class(self, name)
+        return self
+
+    def rename_class(self, old: str, new: str) -> Detector:
+        """Give a class another name. Raises ConfigError where `old` is not there, or `new` is."""
+        from spp_det.detection.classes import rename_class
+
+        rename_class(self, old, new)
+        return self
+
+    def memory(self, name: str) -> ClassMemory | None:
+        """What an added class was trained on, None where that is not kept."""
+        if name in self.memories or self.folder is None:
+            return self.memories.get(name)
+        from spp_det.detection.memory import read_memory
+
+        return read_memory(self.folder, name)
+
+    def background(self) -> Vectors | None:
+        """Vectors of windows of the images it was trained on, at `layer`, float32 [N, D]; None where none are kept."""
+        from spp_det.detection.memory import read_background
+
+        return None if self.folder is None else read_background(self.folder)
 
     @staticmethod
     def ensemble(members: Sequence[Detector | str | PathLike[str]]) -> Ensemble:
@@ -189,7 +266,7 @@ class Detector(WindowDetector):
 
         settings, chosen = Compression(rank, energy, keep), list(images)
         settings.check(self)
-        windows = draw_windows(self, (_read(image)[0] for image in chosen)) if chosen else None
+        windows = draw_windows(self, (read_pixels(image)[0] for image in chosen)) if chosen else None
         return compress_detector(self, settings, windows)
 
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
@@ -248,7 +325,7 @@ class Detector(WindowDetector):
         return rows, first[stays], (np.cumsum(stays) - 1)[place[rows]]
 
 
-def _read(image: str | PathLike[str] | Image) -> tuple[Image, str]:
+def read_pixels(image: str | PathLike[str] | Image) -> tuple[Image, str]:
     """The pixels, and the name by which a file of boxes knows the image."""
     if isinstance(image, (str, PathLike)):
         return read_image(image), Path(image).stem

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spp_det.config import load_config
 from spp_det.detection import Detector
-from spp_det.detection.bundle import load_detector, save_detector
+from spp_det.detection.bundle import load_detector
 from spp_det.detection.compression import Compression, compress_detector, draw_windows
 from spp_det.errors import DataError
 from spp_det.evaluation.timing import Seconds, time_sides, without_proposals
@@ -18,9 +18,7 @@ from spp_det.files import read_json, write_json
 from spp_det.networks import LowRankLinear
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
-from spp_det.regions import SPPRegions
 from spp_det.tooling import console, progress
-from spp_det.training import BoxRegressor, LinearSVMs
 
 TIMED_IMAGES = 3
 
@@ -46,21 +44,7 @@ def compress_run(
     with progress("drawing windows") as show:
         drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))
     small = compress_detector(detector, settings, drawn)
-    regions = small.regions
-    assert isinstance(regions, SPPRegions)
-    assert isinstance(small.svms, LinearSVMs)
-    assert small.regressor is None or isinstance(small.regressor, BoxRegressor)
-    save_detector(
-        out,
-        config,
-        small.class_names,
-        regions.trunk,
-        regions.head,
-        small.svms,
-        small.regressor,
-        small.regression_layer,
-        small.first_look,
-    )
+    small.save(out)
     write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], "compressed_from": str(run)})
     timed = [(image_id, dataset.image(image_id)) for image_id in chosen[:TIMED_IMAGES]]
     with progress("timing") as show:

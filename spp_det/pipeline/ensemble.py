@@ -16,7 +16,7 @@ from spp_det.files import read_json
 from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
 from spp_det.pipeline.store import Store, key_of
-from spp_det.pipeline.testing import Subject, measure, report, run_digest
+from spp_det.pipeline.testing import Subject, look_at, measure, report, run_digest
 
 
 def evaluate_ensemble(
@@ -49,9 +49,10 @@ def evaluate_ensemble(
     print(f"together: {name}", flush=True)
     subject = Subject(name, settings, ensemble, key_of([run_digest(run) for run in folders]))
     folder = Store(store or read_json(folders[0] / "run.json")["store"])
-    images, metrics = measure(subject, folder, split, skip_bad, voc_results)
+    tested = look_at(subject, folder, split, skip_bad)
+    metrics = measure(tested, voc_results)
     metrics |= {"runs": [str(run) for run in folders], "overrides": list(overrides)}
-    report(settings, metrics, images, out or folders[0].parent / "+".join(run.name for run in folders))
+    report(settings, metrics, tested.images, out or folders[0].parent / "+".join(run.name for run in folders))
     return metrics
 
 

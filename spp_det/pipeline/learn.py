@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 
-from spp_det.config import Config, RegressConfig
+from spp_det.config import Config
 from spp_det.detection.bundle import head_arrays, load_head, load_trunk
 from spp_det.files import read_arrays, write_arrays, write_json
 from spp_det.networks import FcHead, Trunk, compute_dtype
+from spp_det.parts import make_svm_settings, named_settings, regressor_params
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.windows import TrainingWindows
 from spp_det.regions import RCNNRegions
@@ -23,7 +24,6 @@ from spp_det.training import (
     FinetuneSettings,
     LinearSVMs,
     SamplingSettings,
-    SvmSettings,
     finetune,
     finetune_whole,
     train_svms,
@@ -87,15 +87,9 @@ def finetune_settings(config: Config) -> FinetuneSettings:
     return FinetuneSettings(
         seed=config.seed,
         bfloat16=compute_dtype(config.precision) == torch.bfloat16,
-        sampling=SamplingSettings(**_named(table, SamplingSettings)),
-        **_named(table, FinetuneSettings),
+        sampling=SamplingSettings(**named_settings(table, SamplingSettings)),
+        **named_settings(table, FinetuneSettings),
     )
-
-
-def _named(table: dict[str, Any], settings: type) -> dict[str, Any]:
-    """Those of a table's values that a dataclass of settings has a field for."""
-    names = {field.name for field in fields(settings)}
-    return {name: value for name, value in table.items() if name in names}
 
 
 def tuned_head(stage: StageFolder, head: FcHead) -> None:
@@ -107,7 +101,7 @@ def tuned_head(stage: StageFolder, head: FcHead) -> None:
 def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
     """Train the SVMs with hard negatives; the log of the mining stays beside them."""
     svm = config.svm
-    settings = svm_settings(config)
+    settings = make_svm_settings(config)
     checkpoint = stage.path("checkpoint.safetensors")
     with progress(f"SVMs on {svm.layer}") as show:
         svms, log = train_svms(source, svm.layer, settings, checkpoint, show)
@@ -117,11 +111,6 @@ def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> Non
     stage.finish()
 
 
-def svm_settings(config: Config) -> SvmSettings:
-    """The room's own settings, from the configuration's of the same names."""
-    return SvmSettings(seed=config.seed, **_named(msgspec.structs.asdict(config.svm), SvmSettings))
-
-
 def load_svms(stage: StageFolder) -> LinearSVMs:
     """What `fit_svms` learnt."""
     return LinearSVMs.from_state(read_arrays(stage.path("svms.safetensors")))
@@ -129,7 +118,7 @@ def load_svms(stage: StageFolder) -> LinearSVMs:
 
 def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
     """Learn to regress boxes, class after class, each kept as it comes."""
-    regressor = make_regressor(config.regress, config.seed)
+    regressor = BoxRegressor(**regressor_params(config))
     files = {label: stage.path(f"class{label}.safetensors") for label in range(len(source.split.dataset.class_names))}
     known = {label: read_arrays(file)["weights"] for label, file in files.items() if file.exists()}
 
@@ -142,13 +131,6 @@ def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -
     for file in files.values():
         file.unlink(missing_ok=True)
     stage.finish()
-
-
-def make_regressor(settings: RegressConfig, seed: int) -> BoxRegressor:
-    """The regressor that the configuration describes, before it has learnt."""
-    table = msgspec.structs.asdict(settings)
-    del table["enabled"]
-    return BoxRegressor(**table, seed=seed)
 
 
 def load_regressor(stage: StageFolder) -> BoxRegressor:

@@ -15,20 +15,19 @@ from rich.table import Table
 
 from spp_det.config import Config, load_config
 from spp_det.datasets import object_areas, write_results
-from spp_det.detection import Candidates, Detector, draw, finish, save_image
+from spp_det.detection import Candidates, finish
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import WindowDetector
-from spp_det.errors import ConfigError, DataError
+from spp_det.errors import ConfigError
 from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_arrays, read_json, write_arrays, write_json
-from spp_det.images import read_image
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
 from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
-from spp_det.structures import Detections
+from spp_det.structures import Detections, Proposals
 from spp_det.tooling import console, progress, track
 
 DETECT_VERSION = 1
@@ -52,19 +51,16 @@ def evaluate_run(
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
     voc_results: a folder for the detections as the devkit's result files; None for none.
     """
-    torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
-    config = load_config(run / "config.toml", overrides, **replaced)
-    detector = load_detector(run, overrides, config.precision, **replaced)
-    subject = Subject(str(run), config, detector, run_digest(run))
-    folder = Store(store or read_json(run / "run.json")["store"])
-    images, metrics = measure(subject, folder, split, skip_bad, voc_results)
+    tested = look_at_run(run, split, data, overrides, store, skip_bad)
+    metrics = measure(tested, voc_results)
     if timing_images:
-        metrics["timing"] = _time(run, overrides, config.precision, replaced, images, timing_images, timing_windows)
+        images, precision = tested.images, tested.config.precision
+        metrics["timing"] = _time(run, overrides, precision, replaced, images, timing_images, timing_windows)
     elif (run / "metrics.json").exists():
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
     metrics["overrides"] = list(overrides)
-    report(config, metrics, images, run)
+    report(tested.config, metrics, tested.images, run)
     return metrics
 
 
@@ -78,33 +74,94 @@ class Subject:
     digest: str
 
 
-def measure(
-    subject: Subject, store: Store, split: str | None, skip_bad: bool, voc_results: Path | None = None
-) -> tuple[Split, dict[str, Any]]:
-    """The images of a split (None: the configuration's data.test), and what was measured on them but for times.
+@dataclass(frozen=True)
+class Tested:
+    """A split that a detector has looked at.
 
-    voc_results: a folder for the detections as the devkit's result files.
+    found: by image id; key: of the detections in the store; split: its name.
     """
-    config, class_names = subject.config, subject.detector.class_names
-    images = open_split(store, make_dataset(config, split or config.data.test), skip_bad)
-    if tuple(images.dataset.class_names) != class_names:
+
+    subject: Subject
+    split: str
+    images: Split
+    proposals: StageFolder
+    found: dict[str, Candidates]
+    key: str
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the test."""
+        return self.subject.config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The detector's classes."""
+        return self.subject.detector.class_names
+
+    def windows(self) -> dict[str, Proposals]:
+        """The proposals of each image."""
+        return {image_id: read_proposals(self.proposals, image_id) for image_id in self.images.ids}
+
+    def detections(self, regressed: bool = True) -> dict[str, Detections]:
+        """What is left of each image's candidates, moved by the regressor or where they were."""
+        settings, sizes = self.config.detect, self.images.sizes
+        return {
+            image_id: finish(each, each.regressed if regressed else None, sizes[image_id], self.class_names, settings)
+            for image_id, each in self.found.items()
+        }
+
+
+def look_at_run(
+    run: Path,
+    split: str | None = None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    store: Path | None = None,
+    skip_bad: bool = False,
+) -> Tested:
+    """Let the detector of a run look at a split; arguments as in `evaluate_run`."""
+    torch.set_num_threads(available_cores())
+    replaced = {"data__root": data} if data else {}
+    config = load_config(run / "config.toml", overrides, **replaced)
+    detector = load_detector(run, overrides, config.precision, **replaced)
+    subject = Subject(str(run), config, detector, run_digest(run))
+    return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
+
+
+def look_at(subject: Subject, store: Store, split: str | None = None, skip_bad: bool = False) -> Tested:
+    """Detect in every image of a split (None: the configuration's data.test), or take what the store has of it.
+
+    Raises ConfigError where the split is of other classes than the detector, and what reading the images raises.
+    """
+    config = subject.config
+    name = split or config.data.test
+    images = open_split(store, make_dataset(config, name), skip_bad)
+    if tuple(images.dataset.class_names) != subject.detector.class_names:
         raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
     proposals = proposals_stage(store, config, images)
     if not proposals.done:
         make_proposals_stage(proposals, config, images)
-    found = _detect(store, subject, images, proposals)
-    metrics = _evaluate(config, images, found)
-    windows = {image_id: read_proposals(proposals, image_id) for image_id in images.ids}
+    stage = detect_stage(store, config, subject.digest, images, proposals)
+    found = _detect(stage, subject.detector, images, proposals)
+    return Tested(subject, name, images, proposals, found, stage.key)
+
+
+def measure(tested: Tested, voc_results: Path | None = None) -> dict[str, Any]:
+    """What is measured on a split but for times.
+
+    voc_results: a folder for the detections as the devkit's result files.
+    """
+    config, images = tested.config, tested.images
+    metrics = _evaluate(tested)
     if config.data.format == "coco" or config.evaluate.coco:
-        metrics["coco"] = _coco(config, images, found, class_names)
-    metrics["recall"] = proposal_recall(images.targets, windows, class_names)
-    metrics["images"], metrics["split"] = len(images.ids), split or config.data.test
-    metrics["skipped"] = images.skipped
+        metrics["coco"] = _coco(tested)
+    metrics["recall"] = proposal_recall(images.targets, tested.windows(), tested.class_names)
+    metrics["images"], metrics["split"] = len(images.ids), tested.split
+    metrics["skipped"], metrics["detections"] = images.skipped, tested.key
     if voc_results:
-        kept = _detections(config, images, found, config.regress.enabled)
-        paths = write_results(voc_results, metrics["split"], class_names, kept)
+        paths = write_results(voc_results, tested.split, tested.class_names, tested.detections(config.regress.enabled))
         console.print(f"{len(paths)} result files of the VOC devkit: {voc_results}", soft_wrap=True, markup=False)
-    return images, metrics
+    return metrics
 
 
 def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path) -> None:
@@ -113,15 +170,20 @@ def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path)
     _print(config, metrics, images)
 
 
-def _detect(store: Store, subject: Subject, images: Split, proposals: StageFolder) -> dict[str, Candidates]:
-    """The candidates of every image, from the store where they are there already."""
-    config, detector = subject.config, subject.detector
+def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
+    """The folder of the detections of a split by a detector of a digest."""
     settings = {
         name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
     }
     settings["precision"] = str(compute_dtype(config.precision))
-    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": subject.digest}
-    stage = store.stage("detect", DETECT_VERSION, settings, inputs)
+    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
+    return store.stage("detect", DETECT_VERSION, settings, inputs)
+
+
+def _detect(
+    stage: StageFolder, detector: WindowDetector, images: Split, proposals: StageFolder
+) -> dict[str, Candidates]:
+    """The candidates of every image, from the store where they are there already."""
     if not stage.done:
         missing = stage.missing(list(images.ids), SUFFIX)
         for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
@@ -140,29 +202,18 @@ def run_digest(run: Path) -> str:
     return sha.hexdigest()
 
 
-def _detections(
-    config: Config, images: Split, found: Mapping[str, Candidates], regressed: bool
-) -> dict[str, Detections]:
-    """What is left of each image's candidates, moved by the regressor or where they were."""
-    names = images.dataset.class_names
-    return {
-        image_id: finish(each, each.regressed if regressed else None, images.sizes[image_id], names, config.detect)
-        for image_id, each in found.items()
-    }
-
-
-def _evaluate(config: Config, images: Split, found: Mapping[str, Candidates]) -> dict[str, Any]:
+def _evaluate(tested: Tested) -> dict[str, Any]:
     """Average precision with box regression and, where there is one, without."""
     metrics: dict[str, Any] = {}
-    settings = config.evaluate
-    variants = {"": True, "_without_regression": False} if config.regress.enabled else {"": False}
+    settings = tested.config.evaluate
+    variants = {"": True, "_without_regression": False} if tested.config.regress.enabled else {"": False}
     for ending, regressed in variants.items():
-        kept = _detections(config, images, found, regressed)
+        kept = tested.detections(regressed)
         for method, name in METHODS.items():
             metrics[name + ending] = evaluate(
-                images.targets,
+                tested.images.targets,
                 kept,
-                images.dataset.class_names,
+                tested.class_names,
                 settings.min_overlap,
                 method,  # type: ignore[arg-type]
                 settings.overlap_test,
@@ -170,14 +221,13 @@ def _evaluate(config: Config, images: Split, found: Mapping[str, Candidates]) ->
     return metrics
 
 
-def _coco(
-    config: Config, images: Split, found: Mapping[str, Candidates], class_names: tuple[str, ...]
-) -> dict[str, float]:
+def _coco(tested: Tested) -> dict[str, float]:
     """COCO's figures, the areas being those that the data set states."""
-    kept = _detections(config, images, found, config.regress.enabled)
+    images = tested.images
+    kept = tested.detections(tested.config.regress.enabled)
     stated = {image_id: object_areas(images.dataset, image_id) for image_id in images.ids}
     areas = {image_id: each for image_id, each in stated.items() if each is not None}
-    return coco_figures(images.targets, kept, class_names, areas if len(areas) == len(stated) else None)
+    return coco_figures(images.targets, kept, tested.class_names, areas if len(areas) == len(stated) else None)
 
 
 def _time(
@@ -238,22 +288,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def detect_files(
-    run: Path, pictures: Sequence[Path], split: str | None, images: int, min_score: float, out: Path
-) -> None:
-    """Detect in pictures, or in the first `images` of a split; draw what scores `min_score` or more, and name it."""
-    torch.set_num_threads(available_cores())
-    detector = Detector.load(run)
-    if split:
-        dataset = make_dataset(load_config(run / "config.toml"), split)
-        pictures = [dataset.image_path(image_id) for image_id in dataset.ids[:images]]
-    if len({path.name for path in pictures}) < len(pictures):
-        raise DataError(out, "two of the pictures have one name, and would be drawn into one file")
-    for path in pictures:
-        detections = detector.detect(path, min_score=min_score)
-        target = out / f"{path.stem}.jpg"
-        save_image(target, draw(read_image(path), detections, min_score))
-        found = ", ".join(f"{name} {score:.2f}" for _, score, name in detections) or "nothing"
-        console.print(f"{target}: {found}", soft_wrap=True, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from spp_det.pipeline.windows import TrainingWindows
 from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
-Say = Callable[[str], None]
+TRAINING = "training.json"  # what a training was started with, for those who ask before it has ended
+MAPS_TITLES = {False: "maps", True: "maps, mirrored"}  # by whether the images are mirrored
 
 
 def say(text: str) -> None:
@@ -59,19 +61,24 @@ def train(
         raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
     _announce_changes(config, out)
-    run = Run(config, out, Store(store or out.parent / "store"), skip_bad, dataset)
+    run = Run(config, Store(store or out.parent / "store"), skip_bad, dataset)
+    say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}")
+    without = run.split.classes_without_objects(config.data.use_difficult)
+    if without:
+        say(f"without an object, and so not learnt: {', '.join(without)}")
+    write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
     run.prepare()
     run.learn()
-    run.save()
+    run.save(out)
     for image_id, fault in run.split.skipped.items():
         say(f"left out {image_id}: {fault}")
 
 
 class Run:
-    """One training, stage after stage."""
+    """One training, stage after stage. `plan` names them all before one is run."""
 
-    def __init__(self, config: Config, out: Path, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
-        self.config, self.out, self.store = config, out, store
+    def __init__(self, config: Config, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
+        self.config, self.store = config, store
         images = make_dataset(config, config.data.train) if dataset is None else dataset
         self.split: Split = open_split(store, images, skip_bad)
         self.class_names = self.split.dataset.class_names
@@ -80,14 +87,44 @@ class Run:
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
         self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
+        self.plan = {**self._plan_images(), **self._plan_learning()}
         self.stages: dict[str, Any] = {}
-        say(f"{len(self.split.ids)} images, {len(self.class_names)} classes, trunk {config.trunk.name}")
-        without = self.split.classes_without_objects(config.data.use_difficult)
-        if without:
-            say(f"without an object, and so not learnt: {', '.join(without)}")
 
-    def stage(self, title: str, stage: StageFolder, work: Callable[[StageFolder], None]) -> StageFolder:
-        """Run a stage unless it is done, and note its key and its seconds."""
+    def _plan_images(self) -> dict[str, StageFolder]:
+        """The folders of the stages that look at images alone, by their titles, in the order that they run."""
+        config, split, store = self.config, self.split, self.store
+        plan = {"proposals": proposals_stage(store, config, split)}
+        if isinstance(self.regions, SPPRegions):
+            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
+                plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
+        return plan
+
+    def _plan_learning(self) -> dict[str, StageFolder]:
+        """The folders of the stages that learn, likewise."""
+        config, store = self.config, self.store
+        whole = isinstance(self.regions, RCNNRegions)
+        settings = {
+            "regions": msgspec.to_builtins(config.regions),
+            "maps": {"levels": list(config.maps.levels)} if whole else msgspec.to_builtins(config.maps),
+            "use_difficult": config.data.use_difficult,
+            "seed": config.seed,
+            "precision": str(self.dtype),
+        }
+        proposals = proposals_stage(store, config, self.split).key
+        basis = Basis(settings, {"proposals": proposals, "targets": self.split.targets_key, "trunk": self.trunk_digest})
+        svm, regress = config.svm, config.regress
+        tuned = basis.stage(store, "finetune", config.finetune)
+        plan = {"fine-tuning": tuned}
+        if whole:
+            plan[_crops(svm.layer)] = basis.stage(store, "vectors", {"layer": svm.layer}, finetune=tuned.key)
+        plan["SVMs"] = basis.stage(store, "svm", svm, **self._on(svm.layer, tuned))
+        if regress.enabled:
+            plan["box regression"] = basis.stage(store, "regress", regress, **self._on(regress.layer, tuned))
+        return plan
+
+    def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
+        """Run a stage of the plan unless it is done, and note its key and its seconds."""
+        stage = self.plan[title]
         if stage.done:
             say(f"  {title:<16} done before ({stage.key})")
             self.stages[title] = {"key": stage.key, "seconds": None}
@@ -102,87 +139,60 @@ class Run:
 
     def prepare(self) -> None:
         """Proposals and maps."""
-        config, split, store = self.config, self.split, self.store
-        proposals = self.stage(
-            "proposals", proposals_stage(store, config, split), lambda s: make_proposals_stage(s, config, split)
-        )
+        config, split, regions = self.config, self.split, self.regions
+        proposals = self.stage("proposals", lambda s: make_proposals_stage(s, config, split))
         maps: dict[bool, StageFolder] = {}
-        if isinstance(self.regions, SPPRegions):
-            regions = self.regions
-            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
-                maps[flipped] = self.stage(
-                    "maps, mirrored" if flipped else "maps",
-                    maps_stage(store, config, split, self.trunk, flipped),
-                    lambda s, flipped=flipped: make_maps_stage(s, regions, split, flipped),  # type: ignore[misc]
-                )
-        self.source = TrainingWindows(split, proposals, maps, self.regions, config.data.use_difficult)
-        whole = isinstance(self.regions, RCNNRegions)
-        settings = {
-            "regions": msgspec.to_builtins(config.regions),
-            "maps": {"levels": list(config.maps.levels)} if whole else msgspec.to_builtins(config.maps),
-            "use_difficult": config.data.use_difficult,
-            "seed": config.seed,
-            "precision": str(self.dtype),
-        }
-        inputs = {"proposals": proposals.key, "targets": split.targets_key, "trunk": self.trunk_digest}
-        self.basis = Basis(settings, inputs)
+        for flipped, title in MAPS_TITLES.items():
+            if title in self.plan:
+                assert isinstance(regions, SPPRegions)
+                work = partial(make_maps_stage, regions=regions, split=split, flipped=flipped)
+                maps[flipped] = self.stage(title, work)
+        self.source = TrainingWindows(split, proposals, maps, regions, config.data.use_difficult)
 
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
-        config, store, basis, source = self.config, self.store, self.basis, self.source
-        tuned = self.tune()
+        config, source = self.config, self.source
+        self.tune()
         self.tuned = deepcopy(self.trunk), deepcopy(self.head)  # what is saved stays float32
         self.head.to(self.dtype)
         if isinstance(self.regions, RCNNRegions):
             self.trunk.to(self.dtype)
-            self.keep_vectors(config.svm.layer, tuned)
-        svm = self.stage(
-            "SVMs",
-            basis.stage(store, "svm", config.svm, **self._on(config.svm.layer, tuned)),
-            lambda s: fit_svms(s, source, config),
-        )
-        self.svms = load_svms(svm)
+            self.keep_vectors(config.svm.layer)
+        self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config)))
         self.regressor = None
         if config.regress.enabled:
-            regress = self.stage(
-                "box regression",
-                basis.stage(store, "regress", config.regress, **self._on(config.regress.layer, tuned)),
-                lambda s: fit_regressor(s, source, config),
-            )
-            self.regressor = load_regressor(regress)
+            self.regressor = load_regressor(self.stage("box regression", lambda s: fit_regressor(s, source, config)))
 
-    def tune(self) -> StageFolder:
+    def tune(self) -> None:
         """Fine-tuning, of the fully connected layers or, in R-CNN, of the trunk too."""
         config, regions, source = self.config, self.regions, self.source
-        stage = self.basis.stage(self.store, "finetune", config.finetune)
         if isinstance(regions, RCNNRegions):
-            self.stage("fine-tuning", stage, lambda s: tune_whole(s, regions, source, config))
+            stage = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config))
             tuned_trunk(stage, self.trunk)
         else:
-            self.stage("fine-tuning", stage, lambda s: tune_head(s, self.head, source, config))
+            stage = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config))
         tuned_head(stage, self.head)
-        return stage
 
-    def keep_vectors(self, layer: str, tuned: StageFolder) -> None:
+    def keep_vectors(self, layer: str) -> None:
         """The vectors of all windows into the store: crops are slow, and the SVMs read them more than once."""
-        stage = self.basis.stage(self.store, "vectors", {"layer": layer}, finetune=tuned.key)
-        self.stage(f"{layer} of crops", stage, lambda s: make_vectors_stage(s, self.source, layer))
-        self.source.stored[layer] = stage
+        self.source.stored[layer] = self.stage(_crops(layer), lambda s: make_vectors_stage(s, self.source, layer))
 
     def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:
         """What a layer's vectors depend on: SPP-net's pooled ones on no layer that is tuned."""
         untouched = layer == "pool5" and isinstance(self.regions, SPPRegions)
         return {} if untouched else {"finetune": tuned.key}
 
-    def save(self) -> None:
+    def save(self, out: Path) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
         trunk, head = self.tuned
         before = self.trunk_digest if isinstance(self.regions, RCNNRegions) else None
-        save_detector(
-            self.out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before
-        )
-        write_json(self.out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
-        say(f"trained: {self.out}")
+        save_detector(out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before)
+        write_json(out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
+        say(f"trained: {out}")
+
+
+def _crops(layer: str) -> str:
+    return f"{layer} of crops"
 
 
 def _announce_changes(config: Config, out: Path) -> None:

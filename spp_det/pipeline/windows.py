@@ -21,7 +21,7 @@ from spp_det.training.windows import make_windows, without_crowds
 
 
 class TrainingWindows:
-    """A `training.source.WindowSource` over the stages of a run.
+    """A `training.source.PooledSource` over the stages of a run.
 
     proposals, maps: stages that are done; maps[flipped] holds the maps of the images as they are (False) and mirrored
     (True). With a region extractor that is not SPPRegions the images themselves are read instead.

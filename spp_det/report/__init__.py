@@ -1,1 +1,1 @@
-"""Figures of data sets and runs."""
+"""Figures of data sets and runs, and the one-page report of a run."""

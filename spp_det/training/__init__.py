@@ -1,10 +1,10 @@
 """Training: which windows, fine-tuning of the fc layers, SVMs with hard negatives, box regression."""
 
 from spp_det.training.finetune import PAPER_RATES, RELEASED_RATES, FinetuneSettings, finetune
-from spp_det.training.mining import SvmSettings, train_svms
-from spp_det.training.regression import BoxRegressor
+from spp_det.training.mining import SvmMemory, SvmSettings, train_class, train_svms
+from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
-from spp_det.training.source import Windows, WindowSource
+from spp_det.training.source import PooledSource, Windows, WindowSource
 from spp_det.training.svm import LinearSVMs, feature_norm
 from spp_det.training.whole import finetune_whole
 from spp_det.training.windows import make_windows
@@ -15,7 +15,10 @@ __all__ = [
     "BoxRegressor",
     "FinetuneSettings",
     "LinearSVMs",
+    "PooledSource",
+    "RegressionMemory",
     "SamplingSettings",
+    "SvmMemory",
     "SvmSettings",
     "WindowSource",
     "Windows",
@@ -23,5 +26,6 @@ __all__ = [
     "finetune",
     "finetune_whole",
     "make_windows",
+    "train_class",
     "train_svms",
 ]

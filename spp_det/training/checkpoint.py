@@ -42,6 +42,14 @@ def read_state(path: Path, settings: Mapping[str, Any]) -> tuple[Arrays, dict[st
     return arrays, state
 
 
+def peek_state(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, whoever wrote it. Raises DataError where it is broken or none."""
+    try:
+        return json.loads(read_arrays(path)["state"].tobytes())
+    except (KeyError, ValueError):
+        raise DataError(path, "is not a checkpoint of training") from None
+
+
 def save_checkpoint(
     path: Path,
     module: nn.Module,

@@ -19,7 +19,7 @@ from spp_det.structures import Boxes
 from spp_det.training.checkpoint import load_checkpoint, save_checkpoint
 from spp_det.training.optimizer import set_rate, sgd
 from spp_det.training.sampling import SamplingSettings, sample_chunk
-from spp_det.training.source import Progress, WindowSource, silent
+from spp_det.training.source import PooledSource, Progress, silent
 
 Rates = tuple[tuple[int, float], ...]  # (iterations, learning rate), one after the other
 Log = list[dict[str, float]]
@@ -70,7 +70,7 @@ class Tuned(Protocol):
     def read(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: npt.NDArray[np.int64] | None = None
     ) -> npt.NDArray[Any]:
-        """What it sees of boxes of image `index`: [n, ...]; arguments as in `WindowSource.pooled`."""
+        """What it sees of boxes of image `index`: [n, ...]; arguments as in `PooledSource.pooled`."""
 
     def backward(self, inputs: npt.NDArray[Any], labels: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
         """(logits float32 [B, K + 1], mean loss []) of a batch, whose gradients are left in the weights."""
@@ -82,7 +82,7 @@ class TunedHead:
     head: pooled vectors float32 [B, D] to logits [B, K + 1], the background last; an `FcHead`.
     """
 
-    def __init__(self, head: nn.Module, source: WindowSource) -> None:
+    def __init__(self, head: nn.Module, source: PooledSource) -> None:
         self.module = head
         self.source = source
         self.read = source.pooled
@@ -107,7 +107,7 @@ def classify(head: nn.Module, vectors: Tensor, labels: Tensor, bfloat16: bool) -
 
 def finetune(
     head: nn.Module,
-    source: WindowSource,
+    source: PooledSource,
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
@@ -118,7 +118,7 @@ def finetune(
 
 def tune(
     tuned: Tuned,
-    source: WindowSource,
+    source: PooledSource,
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
@@ -158,7 +158,7 @@ def tune(
 
 
 def _batches(
-    tuned: Tuned, source: WindowSource, settings: FinetuneSettings, done: int
+    tuned: Tuned, source: PooledSource, settings: FinetuneSettings, done: int
 ) -> Iterator[tuple[npt.NDArray[Any], Tensor]]:
     """The batches of the chunk that starts at iteration `done`: what is seen, [B, ...], and the labels int64 [B].
 

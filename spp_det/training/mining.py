@@ -77,17 +77,69 @@ def train_svms(
     return svms.assemble(miner.planes), miner.log
 
 
+@dataclass(frozen=True, eq=False)
+class SvmMemory:
+    """What the SVM of one class was trained on, so that more examples can join it later.
+
+    positives: float32 [P, D], negatives: float32 [N, D], scaled; duals: float64 [P + N], where the solver ended.
+    """
+
+    positives: Vectors
+    negatives: Vectors
+    duals: npt.NDArray[np.float64]
+
+    @classmethod
+    def of_negatives(cls, negatives: Vectors) -> SvmMemory:
+        """Negatives to begin with, scaled, float32 [N, D]."""
+        return cls(np.zeros((0, negatives.shape[1]), np.float32), negatives, np.zeros(len(negatives)))
+
+
+def train_class(
+    source: WindowSource,
+    layer: str,
+    settings: SvmSettings,
+    scale: float,
+    memory: SvmMemory | None = None,
+    progress: Progress = silent,
+) -> tuple[Hyperplane, SvmMemory, MiningLog]:
+    """Mine and train the SVM of one class, by the rules of `train_svms`, over features of a given scale.
+
+    source: images whose windows know one class. memory: examples of before, with which it begins.
+    Raises SppDetError where neither the images nor the memory has an object.
+    """
+    svms = LinearSVMs(settings.C, settings.positive_weight, settings.bias, settings.target_norm, seed=settings.seed)
+    miner = _Miner(source, layer, settings, svms, scale, memory)
+    if memory is not None:
+        miner.begin_with(memory)
+    steps = settings.passes * len(source)
+    for step in range(steps):
+        miner.visit(step % len(source), last=step == steps - 1)
+        progress(step + 1, steps)
+    learnt = SvmMemory(miner.positives[0], miner.cache.features(0), miner.duals[0])
+    return miner.planes[0], learnt, miner.log
+
+
 class _Miner:
     """The state of mining: the classes' hyperplanes, the negatives so far, the log."""
 
-    def __init__(self, source: WindowSource, layer: str, settings: SvmSettings, svms: LinearSVMs) -> None:
+    def __init__(
+        self,
+        source: WindowSource,
+        layer: str,
+        settings: SvmSettings,
+        svms: LinearSVMs,
+        scale: float | None = None,
+        memory: SvmMemory | None = None,
+    ) -> None:
         self.source = source
         self.layer = layer
         self.settings = settings
         self.svms = svms
         self.num_classes = count_classes(source)
-        svms.scale_ = settings.target_norm / feature_norm(source, layer, settings.norm_seed)
+        svms.scale_ = scale or settings.target_norm / feature_norm(source, layer, settings.norm_seed)
         self.positives = self._gather_positives()
+        if memory is not None:
+            self.positives = [np.concatenate([memory.positives, *self.positives])]
         self.learnable = [label for label, features in enumerate(self.positives) if len(features)]
         if not self.learnable:
             raise SppDetError(f"cannot train SVMs: there is no object in the {len(source)} training images")
@@ -101,6 +153,16 @@ class _Miner:
             for label in range(self.num_classes)
             if label not in self.learnable
         ]
+
+    def begin_with(self, memory: SvmMemory) -> None:
+        """Take the negatives of before, under no image's number, and train; for a source of one class."""
+        everything = np.ones((len(memory.negatives), 1), bool)
+        self.added += self.cache.add(len(self.source), memory.negatives, everything)
+        self.duals = [
+            np.insert(memory.duals, len(memory.positives), np.zeros(len(self.duals[0]) - len(memory.positives)))
+        ]
+        if len(memory.negatives):
+            self.train([0], image=-1)
 
     def visit(self, image: int, last: bool) -> None:
         """Add the hard negatives of an image, and train the classes that are due: after the last image, all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,6 +35,27 @@ class Examples:
 
     def __getitem__(self, index: npt.NDArray[np.int64]) -> Examples:
         return Examples(self.images[index], self.boxes[index], self.offsets[index])
+
+    def by_image(self) -> Iterator[tuple[int, Boxes]]:
+        """(image, the boxes of its examples), image by image."""
+        for image in np.unique(self.images):
+            yield int(image), self.boxes[self.images == image]
+
+
+@dataclass(frozen=True, eq=False)
+class RegressionMemory:
+    """The examples of one class with their vectors, so that more can join them later.
+
+    features: float16 [n, D], unscaled; offsets: float32 [n, 4], from each box to its object.
+    """
+
+    features: npt.NDArray[np.float16]
+    offsets: npt.NDArray[np.float32]
+
+    def __add__(self, more: RegressionMemory) -> RegressionMemory:
+        both = (self, more)
+        features = np.concatenate([memory.features for memory in both])
+        return RegressionMemory(features, np.concatenate([memory.offsets for memory in both]))
 
 
 class BoxRegressor:
@@ -108,6 +129,17 @@ class BoxRegressor:
         self.scale_ = self._scale(source)
         return self._fit_examples(source, self.select(source)[label])
 
+    def remember(self, source: WindowSource, label: int) -> RegressionMemory:
+        """The examples of one class, to fit now with `fit_memory`, and again when more come."""
+        examples = self.select(source)[label]
+        dim = source.dim(self.layer)
+        found = [source.features(image, boxes, self.layer).astype(np.float16) for image, boxes in examples.by_image()]
+        return RegressionMemory(np.concatenate([np.zeros((0, dim), np.float16), *found]), examples.offsets)
+
+    def fit_memory(self, memory: RegressionMemory) -> Weights:
+        """One class's weights, float32 [D + 1, 4], at the scale that the regressor has."""
+        return self._fit_offsets([self._with_constant(memory.features)], memory.offsets, memory.features.shape[1])
+
     def select(self, source: WindowSource) -> list[Examples]:
         """The examples of each class: windows that overlap their best object, which is of the class, enough."""
         num_classes = count_classes(source)
@@ -161,21 +193,24 @@ class BoxRegressor:
         return regressor
 
     def _fit_examples(self, source: WindowSource, examples: Examples) -> Weights:
-        dim = source.dim(self.layer)
-        if not len(examples):
+        return self._fit_offsets(self._feature_blocks(source, examples), examples.offsets, source.dim(self.layer))
+
+    def _fit_offsets(self, blocks: Iterable[Vectors], offsets: npt.NDArray[np.float32], dim: int) -> Weights:
+        if not len(offsets):
             return np.zeros((dim + 1, 4), np.float32)
-        targets, mean, unwhiten = whiten(examples.offsets)
-        blocks = self._feature_blocks(source, examples)
+        targets, mean, unwhiten = whiten(offsets)
         weights = solve_ridge(blocks, targets, dim + 1, self.regularisation) @ unwhiten
         weights[-1] += mean
         return weights.astype(np.float32)
 
     def _feature_blocks(self, source: WindowSource, examples: Examples) -> Iterator[Vectors]:
         """The scaled features with a last constant 1 of the examples of each image: float32 [n, D + 1]."""
-        starts = np.flatnonzero(np.diff(examples.images, prepend=-1))
-        for boxes, image in zip(np.split(examples.boxes, starts[1:]), examples.images[starts], strict=True):
-            features = source.features(int(image), boxes, self.layer) * np.float32(self.scale_)
-            yield np.concatenate([features, np.ones((len(boxes), 1), np.float32)], axis=1)
+        for image, boxes in examples.by_image():
+            yield self._with_constant(source.features(image, boxes, self.layer))
+
+    def _with_constant(self, features: npt.NDArray[np.floating]) -> Vectors:
+        scaled = features * np.float32(self.scale_)
+        return np.concatenate([scaled, np.ones((len(features), 1), np.float32)], axis=1)
 
     def _limit(self, rows: npt.NDArray[np.int64], label: int) -> npt.NDArray[np.int64]:
         if not self.max_windows_per_class or len(rows) <= self.max_windows_per_class:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spp_det.errors import SppDetError
 from spp_det.structures import Boxes
-from spp_det.training.source import Windows, WindowSource
+from spp_det.training.source import PooledSource, Windows
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Visit:
 
 
 def plan_chunk(
-    source: WindowSource, settings: SamplingSettings, rng: np.random.Generator, positives: int, negatives: int
+    source: PooledSource, settings: SamplingSettings, rng: np.random.Generator, positives: int, negatives: int
 ) -> Iterator[Visit]:
     """Visits of images in random order that give exactly so many positives and negatives together.
 
@@ -106,7 +106,7 @@ def plan_chunk(
 
 
 def sample_chunk(
-    source: WindowSource,
+    source: PooledSource,
     settings: SamplingSettings,
     seed: int,
     chunk: int,
@@ -147,7 +147,7 @@ def _draw(
 
 
 def _visit(
-    source: WindowSource,
+    source: PooledSource,
     settings: SamplingSettings,
     rng: np.random.Generator,
     image: int,

@@ -1,6 +1,6 @@
 """What training asks of its data: windows of images, what they overlap, and their vectors.
 
-The pipeline implements `WindowSource` over its store; a test implements it over a few arrays.
+The pipeline implements both sources over its store; a test implements it over a few arrays.
 """
 
 from __future__ import annotations
@@ -62,6 +62,22 @@ class WindowSource(Protocol):
         """The windows of image `index`; none at all is allowed."""
         ...
 
+    def features(self, index: int, boxes: Boxes, layer: str) -> Vectors:
+        """The vectors of boxes of image `index` at `layer` ("pool5", "fc6", "fc7"): float32 [n, dim(layer)]."""
+        ...
+
+    def cell_ids(self, index: int, boxes: Boxes) -> npt.NDArray[np.int64] | None:
+        """A number for each box, equal where boxes pool the same cells of the same map: int64 [n]; None: not known."""
+        ...
+
+    def dim(self, layer: str) -> int:
+        """The length of a vector at `layer`."""
+        ...
+
+
+class PooledSource(WindowSource, Protocol):
+    """What fine-tuning asks for besides: pooled vectors, of mirrored images and of a chosen scale too."""
+
     def pooled(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: npt.NDArray[np.int64] | None = None
     ) -> Vectors:
@@ -72,21 +88,9 @@ class WindowSource(Protocol):
         """
         ...
 
-    def features(self, index: int, boxes: Boxes, layer: str) -> Vectors:
-        """The vectors of boxes of image `index` at `layer` ("pool5", "fc6", "fc7"): float32 [n, dim(layer)]."""
-        ...
-
-    def cell_ids(self, index: int, boxes: Boxes) -> npt.NDArray[np.int64] | None:
-        """A number for each box, equal where boxes pool the same cells of the same map: int64 [n]; None: not known."""
-        ...
-
     @property
     def num_scales(self) -> int:
         """The number of scales that the images were mapped at."""
-        ...
-
-    def dim(self, layer: str) -> int:
-        """The length of a vector at `layer`."""
         ...
 
 

@@ -20,12 +20,12 @@ from spp_det.regions.rcnn import Warped
 from spp_det.regions.spp import blocks, cells_within
 from spp_det.structures import Boxes, Image
 from spp_det.training.finetune import FinetuneSettings, Log, classify, tune
-from spp_det.training.source import Progress, WindowSource, silent
+from spp_det.training.source import PooledSource, Progress, silent
 
 PART = 16  # crops that one thread takes: what lies between the layers of a batch is in memory, part by part
 
 
-class ImageSource(WindowSource, Protocol):
+class ImageSource(PooledSource, Protocol):
     """Windows of images that can be looked at themselves."""
 
     def image(self, index: int, boxes: Boxes, flipped: bool) -> tuple[Image, Boxes]:

@@ -1,0 +1,1 @@
+"""The commands of `spp-det`, a file for each kind; cli.py puts them together."""

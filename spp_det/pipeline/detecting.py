@@ -1,0 +1,104 @@
+"""Look at pictures and videos with a trained detector, print what is there, and write it in the forms asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from spp_det.config import load_config
+from spp_det.detection import Detector
+from spp_det.errors import DataError, SppDetError
+from spp_det.parallel import available_cores
+from spp_det.parts import make_dataset
+from spp_det.pipeline.pictures import Frame, Source, count_frames, find_sources, read_frames
+from spp_det.pipeline.saving import SAVERS, Saver, describe
+from spp_det.structures import Detections
+from spp_det.tooling import console, notes, progress
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How `detect_files` looks, and what it writes.
+
+    min_score: SVM margins below it are left out, None for none; min_probability: likewise, of a calibrated one.
+    save: keys of SAVERS; out: the folder they write to.
+    every: of a video look at each so-manieth frame. as_json: print a line of JSON an image in place of words.
+    """
+
+    min_score: float | None = 0.0
+    min_probability: float | None = None
+    save: Sequence[str] = ("drawn",)
+    out: Path = Path("found")
+    every: int = 1
+    as_json: bool = False
+
+
+def detect_files(run: Path, words: Sequence[str], looking: Looking) -> int:
+    """Detect in what the words name (see `find_sources`); returns 0, or 1 where a file could not be read.
+
+    Such a file is named on standard error, and the others are looked at all the same. Raises DataError for a word that
+    names nothing, two files that would be written to one, and a run that is not whole.
+    """
+    sources = find_sources(words)
+    if looking.save:
+        _check_names(sources, looking.out)
+    torch.set_num_threads(available_cores())
+    detector = Detector.load(run)
+    savers: list[Saver] = [SAVERS[name](looking.out) for name in looking.save]
+    faults, found = 0, Counter[str]()
+    with progress("detecting") as show:
+        total, done = count_frames(sources, looking.every), 0
+        for source in sources:
+            try:
+                for frame in read_frames(source, looking.every):
+                    windows = detector.proposals.propose(frame.image, source.stem)
+                    detections = detector.detect(frame.image, windows, looking.min_score, looking.min_probability)
+                    _say(frame, detections, looking.as_json)
+                    found.update(detections.names)
+                    for saver in savers:
+                        saver.add(frame, detections)
+                    done += 1
+                    show(done, max(total, done))
+            except DataError as fault:
+                if fault.path != source.shown:
+                    raise  # not the picture's fault
+                faults += 1
+                print(f"error: {fault}", file=sys.stderr)
+        if done:
+            for saver in savers:
+                saver.close()
+    if savers and done:
+        notes.print(f"{done} images, {found.total()} objects; see {looking.out}", soft_wrap=True, markup=False)
+    return int(faults > 0)
+
+
+def split_pictures(run: Path, split: str, images: int) -> list[str]:
+    """The files of the first `images` images of a split of a run's data set."""
+    dataset = make_dataset(load_config(run / "config.toml"), split)
+    return [str(dataset.image_path(image_id)) for image_id in dataset.ids[:images]]
+
+
+def _check_names(sources: Sequence[Source], out: Path) -> None:
+    stems = Counter(source.stem for source in sources)
+    twice = [stem for stem, count in stems.items() if count > 1]
+    if twice:
+        raise DataError(out, f"two of the pictures have one name, {twice[0]}, and would be written into one file")
+    written = {(out / f"{source.stem}.jpg").resolve() for source in sources}
+    for source in sources:
+        if Path(source.name).resolve() in written:
+            raise SppDetError(f"{source.name}: lies in {out}, where it would be overwritten; name another folder")
+
+
+def _say(frame: Frame, detections: Detections, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(describe(frame, detections), ensure_ascii=False), flush=True)
+        return
+    found = ", ".join(f"{name} {score:.2f}" for _, score, name in detections) or "nothing"
+    moment = "" if frame.seconds is None else f" at {frame.seconds:.2f} s"
+    console.print(f"{frame.source.name}{moment}: {found}", soft_wrap=True, markup=False)

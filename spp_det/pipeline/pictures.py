@@ -1,0 +1,134 @@
+"""Where the pictures to look at come from: files, folders, patterns, videos, standard input."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from spp_det.errors import DataError
+from spp_det.images import decode_image, read_image
+from spp_det.structures import Image
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")  # what is taken from a folder
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to look at, or standard input. name: what results call it; stem: of the files that are written of it."""
+
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """The name without folder and ending."""
+        return "stdin" if self.name == STANDARD_INPUT else Path(self.name).stem
+
+    @property
+    def shown(self) -> str:
+        """The name in a message."""
+        return "standard input" if self.name == STANDARD_INPUT else self.name
+
+    @property
+    def is_video(self) -> bool:
+        """Whether its ending is a video's."""
+        return Path(self.name).suffix.lower() in VIDEOS
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image to look at: a picture, or a frame of a video.
+
+    image: uint8 [H, W, 3]; number, seconds: which frame of its video, from 0, and when; None for a picture.
+    rate: frames a second of a video, those that are left out aside.
+    """
+
+    source: Source
+    image: Image
+    number: int | None = None
+    seconds: float | None = None
+    rate: float = 0.0
+
+    @property
+    def stem(self) -> str:
+        """A name for files of this frame alone."""
+        return self.source.stem if self.number is None else f"{self.source.stem}_{self.number:06d}"
+
+
+def find_sources(words: Iterable[str]) -> list[Source]:
+    """What the words of a command line name: a file, a folder's pictures and videos, a pattern such as *.jpg, or "-".
+
+    A folder and a pattern give their files sorted by name. Raises DataError for a word that names nothing.
+    """
+    return [Source(name) for word in words for name in _names(word)]
+
+
+def _names(word: str) -> list[str]:
+    path = Path(word)
+    if word == STANDARD_INPUT or path.is_file():
+        return [word]
+    if path.is_dir():
+        found = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in (*PICTURES, *VIDEOS))
+        if not found:
+            raise DataError(word, "holds no picture and no video")
+        return found
+    matching = sorted(name for name in glob.glob(word, recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not matching:
+        raise DataError(word, "there is no such image")
+    return matching
+
+
+def count_frames(sources: Iterable[Source], every: int = 1) -> int:
+    """How many frames there are to look at, as the videos state it."""
+    return sum(-(-_stated_frames(source) // every) if source.is_video else 1 for source in sources)
+
+
+def read_frames(source: Source, every: int = 1) -> Iterator[Frame]:
+    """The picture, or each `every`th frame of the video. Raises DataError where it cannot be read."""
+    if source.is_video:
+        yield from _video_frames(source, every)
+    elif source.name == STANDARD_INPUT:
+        yield Frame(source, decode_image(sys.stdin.buffer.read(), source.shown))
+    else:
+        yield Frame(source, read_image(source.name))
+
+
+def _video_frames(source: Source, every: int) -> Iterator[Frame]:
+    video = _open_video(source)
+    rate = video.get(cv2.CAP_PROP_FPS) or 25.0  # some files do not say
+    number = 0
+    try:
+        while video.grab():
+            if number % every == 0:
+                taken, pixels = video.retrieve()
+                if not taken:
+                    raise DataError(source.name, f"its frame {number} cannot be decoded")
+                image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+                yield Frame(source, image, number, round(number / rate, 3), rate / every)
+            number += 1
+    finally:
+        video.release()
+    if not number:
+        raise DataError(source.name, "is a video without a frame that can be read")
+
+
+def _stated_frames(source: Source) -> int:
+    video = _open_video(source)
+    try:
+        return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        video.release()
+
+
+def _open_video(source: Source) -> cv2.VideoCapture:
+    video = cv2.VideoCapture(source.name)
+    if not video.isOpened():
+        raise DataError(source.name, "is not a video that can be read")
+    return video
