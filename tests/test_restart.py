@@ -71,7 +71,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path: Path) -> Non
 
 def test_interrupted_it_says_so_and_leaves_no_traceback(tmp_path: Path) -> None:
     with subprocess.Popen(
-        command(tmp_path, "interrupted"),
+        [*command(tmp_path, "interrupted"), "finetune.iterations=1000000"],  # it does not end by itself
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
