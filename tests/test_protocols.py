@@ -16,11 +16,12 @@ import torch
 from spp_det.config import Config, config_to_dict, config_to_toml, load_config
 from spp_det.errors import ConfigError
 from spp_det.networks import build_trunk
-from spp_det.parts import make_head, make_regions
-from spp_det.pipeline.learn import finetune_settings, make_regressor, svm_settings
+from spp_det.parts import make_head, make_regions, make_svm_settings, regressor_params
+from spp_det.pipeline.learn import finetune_settings
 from spp_det.pooling import choose_scales
 from spp_det.protocols import DISAGREEMENTS, PROTOCOLS
 from spp_det.regions import SPPRegions
+from spp_det.training import BoxRegressor
 
 ROOT = Path(__file__).parent.parent
 SMALL = '[data]\nroot = "x"\n[finetune]\nhidden = [8, 8]\n'
@@ -105,8 +106,8 @@ def test_every_setting_reaches_its_part(tmp_path: Path, name: str) -> None:
     assert [tune.rate(i) for i in (0, 30_000, 199_999)] == ([1e-3, 1e-4, 1e-5] if released else [1e-4] * 3)
     assert (tune.iterations, tune.bias_rate) == ((200_000, 2.0) if released else (300_000, 1.0))
     assert (tune.sampling.random_scales, tune.sampling.flip) == (released, True)
-    assert svm_settings(config).near_duplicates == name
-    regressor = make_regressor(config.regress, config.seed)
+    assert make_svm_settings(config).near_duplicates == name
+    regressor = BoxRegressor(**regressor_params(config))
     assert (regressor.strict, regressor.regularisation) == (released, 4000.0 if released else 1000.0)
     assert (config.detect.order, config.evaluate.overlap_test) == (name, ">" if released else ">=")
     assert config.data.use_difficult is released

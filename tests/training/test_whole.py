@@ -21,7 +21,7 @@ from spp_det.networks import FcHead
 from spp_det.regions import RCNNRegions
 from spp_det.structures import Boxes, Image
 from spp_det.training import FinetuneSettings, SamplingSettings, finetune_whole
-from spp_det.training.finetune import _optimizer
+from spp_det.training.optimizer import sgd
 from spp_det.training.sampling import sample_chunk
 from spp_det.training.whole import TunedWhole, pool_whole
 
@@ -172,6 +172,7 @@ def test_rates_and_decay_of_the_groups() -> None:
     extractor = regions()
     extractor.trunk.learn_from(2)
     tuned = TunedWhole(extractor, Pictures(), pool=None)
-    groups = _optimizer(tuned.module, SETTINGS).param_groups
+    rates = SETTINGS.bias_rate, SETTINGS.fc8_rate
+    groups = sgd(tuned.module, SETTINGS.momentum, SETTINGS.weight_decay, *rates).param_groups
     found = {(group["factor"], group["weight_decay"]): len(group["params"]) for group in groups}
     assert found == {(1.0, 5e-4): 3, (2.0, 0.0): 3, (10.0, 5e-4): 1, (20.0, 0.0): 1}
