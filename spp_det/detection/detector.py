@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spp_det.config import Config, DetectConfig
 from spp_det.detection.candidates import Candidates, finish, select_candidates
-from spp_det.errors import ConfigError
+from spp_det.errors import ConfigError, SppDetError
 from spp_det.images import read_image
 from spp_det.proposals import ProposalMethod
 from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Size, check_image
@@ -126,6 +126,18 @@ class WindowDetector(ABC):
         if min_probability is not None:
             detections = detections.likely(min_probability)
         return detections if min_score is None else detections.above(min_score)
+
+    def detect_many(
+        self,
+        images: Iterable[str | PathLike[str] | Image],
+        min_score: float | None = None,
+        workers: int | None = None,
+        on_fault: Callable[[str, SppDetError], None] | None = None,
+    ) -> Iterator[tuple[str, Detections]]:
+        """(name, detections) of each image, while other processes make the windows of the next; see stream.py."""
+        from spp_det.detection.stream import detect_many  # it knows this file
+
+        return detect_many(self, images, min_score, workers, on_fault)
 
 
 class Detector(WindowDetector):

@@ -52,7 +52,7 @@ def test_the_same_as_one_by_one(detector, tmp_path, workers):
     sources = pictures(5)
     PillowImage.fromarray(sources[2]).save(tmp_path / "third.png")
     sources[2] = tmp_path / "third.png"
-    found = list(detect_many(detector, iter(sources), workers=workers))
+    found = list(detector.detect_many(iter(sources), workers=workers))
     assert [name for name, _ in found] == ["image 0", "image 1", str(tmp_path / "third.png"), "image 3", "image 4"]
     for source, (_, detections) in zip(sources, found, strict=True):
         alone = detector.detect(source)
