@@ -36,14 +36,12 @@ REQUIRED = {
     "protobuf": "Caffe's files",
     "matplotlib": "figures",
     "jinja2": "the report",
+    "pycocotools": "COCO's metric",
+    "pyyaml": "YOLO's data sets",
     "threadpoolctl": "threads of numpy",
 }
 OPTIONAL = {
-    "pycocotools": "COCO's metric",
-    "onnx": "export",
-    "onnxruntime": "detection without torch",
-    "supervision": "Detections.to_supervision",
-    "fiftyone": "Detections.to_fiftyone",
+    "opencv-contrib-python": "EdgeBoxes, in place of opencv-python",
 }
 
 

@@ -108,14 +108,14 @@ def _copy_facts(run: Path, out: Path | None) -> None:
 
 
 def data_set(data: Path, split: str | None, name: str) -> Dataset:
-    """The data set at a path, of whatever form, with the objects of one class; split None: the one to train on.
+    """The data set at a path, of whatever form, which knows a class; split None: the one to train on.
 
     Raises DataError where it is none, or knows no such class.
     """
     found = recognise(data)
     if name not in found.class_names:
         raise DataError(data, f"no image shows an object of the class {name!r}; it has {', '.join(found.class_names)}")
-    return recognise(data, format=found.format, classes=(name,)).dataset(split or found.train.partition(":")[0])
+    return found.dataset(split or found.train.partition(":")[0])
 
 
 def find_examples(dataset: Dataset, name: str, limit: int | None = None) -> Examples:
