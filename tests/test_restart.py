@@ -37,8 +37,8 @@ def run_to_the_end(folder: Path, name: str) -> float:
 
 
 def artefacts(folder: Path) -> dict[str, bytes]:
-    """Every file that a run leaves; run.json alone says how long it took."""
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "run.json"]
+    """Every file that a run leaves but those that say how long it took, and where the store is."""
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in ("run.json", "training.json")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
@@ -76,6 +76,7 @@ def test_interrupted_it_says_so_and_leaves_no_traceback(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     ) as process:
         assert process.stdout
         process.stdout.readline()  # the first line comes when the work begins

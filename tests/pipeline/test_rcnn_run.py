@@ -63,14 +63,14 @@ def stages(run: Path) -> dict[str, str]:
 
 
 def artefacts(folder: Path) -> dict[str, bytes]:
-    """Every file that a run leaves; run.json alone says how long it took."""
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "run.json"]
+    """Every file that a run leaves but those that say how long it took, and where the store is."""
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in ("run.json", "training.json")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def test_the_layers_from_the_chosen_one_on_have_learnt(run: Path, workplace: Path) -> None:
     tuned = read_arrays(run / "trunk.safetensors")
-    start = Run(config(workplace, RCNN), run, Store(workplace / "runs" / "store"), False).trunk.state()
+    start = Run(config(workplace, RCNN), Store(workplace / "runs" / "store"), False).trunk.state()
     changed = {name for name, value in start.items() if not np.array_equal(value.numpy(), tuned[name])}
     assert changed == {"conv2.weight", "conv2.bias"}
 
@@ -88,7 +88,7 @@ def test_it_is_tested_and_loaded_as_any_other(run: Path, workplace: Path) -> Non
 
 
 def test_the_store_has_the_vectors_that_the_svms_read(run: Path, workplace: Path) -> None:
-    again = Run(config(workplace, RCNN), run, Store(workplace / "runs" / "store"), False)
+    again = Run(config(workplace, RCNN), Store(workplace / "runs" / "store"), False)
     again.prepare()
     boxes = again.source.windows(3).boxes
     again.learn()
