@@ -110,7 +110,7 @@ def main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/multi_size"), help="the folder for data and runs")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (3)")
-    parser.add_argument("--epochs", type=int, default=24, help="of each training (24)")
+    parser.add_argument("--epochs", type=int, default=80, help="of each training (80)")
     parser.add_argument("--images", type=int, default=100, help="to learn from, of each class (100)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # the layers are too small for more
