@@ -21,34 +21,42 @@ from spp_det.commands.options import (
 
 
 def train(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DATA", help="your images and boxes, in VOC's, COCO's or YOLO's form"),
+    ] = None,
     config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="the experiment, a TOML file such as those in configs/")
-    ],
-    data: DataFolder = None,
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="all settings, a TOML file such as those in configs/"),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="the run's folder (default: runs/NAME of the config)")
+        Path | None, typer.Option("--out", metavar="RUN", help="the run's folder (default: runs/NAME of the data)")
     ] = None,
     settings: Settings = None,
+    small: Annotated[
+        bool, typer.Option("--compress", help="make a smaller and faster detector, too, in RUN-small")
+    ] = False,
     store: StoreFolder = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector on images and boxes.
 
+    With --data alone all settings are chosen by what is in the data; what was chosen is printed, and written beside the
+    run as a configuration to change. With --config too, the data take the place of those that it names.
+
     Stopped at any moment, the same command goes on where it was; a stage whose settings and images are unchanged is
     not run again.
     """
-    from spp_det.config import load_config
+    if config is None and data is None:
+        raise usage_error("name your data, or a configuration", "--data, --config")
     from spp_det.files import read_json
-    from spp_det.pipeline import train as train_run
+    from spp_det.pipeline.beginning import begin
 
-    replaced = {"data__root": str(data)} if data else {}
-    loaded = load_config(config, settings or (), **replaced)
-    run = out or Path("runs") / config.stem
     with words_aside(as_json):
-        train_run(loaded, run, store=store, skip_bad=skip_bad)
+        run, small_run = begin(data, config, out, settings or (), small, store, skip_bad)
     if as_json:
-        print_json({"run": str(run), **read_json(run / "run.json")})
+        print_json({"run": str(run), **({"small": str(small_run)} if small_run else {}), **read_json(run / "run.json")})
 
 
 def evaluate(

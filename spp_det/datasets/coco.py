@@ -184,14 +184,15 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def find_folder(root: Path, split: str, table: CocoTable) -> Path:
-    """Where the images of a file lie: the first usual folder that holds one of its first images."""
+    """Where the images of a file lie: the first usual folder that holds the first of them that is in any."""
     name = Path(split).stem.removeprefix("instances_")
     beside = table.path.parent
     folders = [root / name, root / "images" / name, root / "images", root / "data", root, beside, beside / "images"]
-    known = [image_id for image_id in table.images if image_id not in table.faults][:20]
-    for image_id in known:
+    for image_id in table.images:
+        if image_id in table.faults:
+            continue
         for folder in folders:
             if (folder / image_id).is_file():
                 return folder
     tried = ", ".join(dict.fromkeys(str(folder) for folder in folders))
-    raise DataError(table.path, f"none of its first images, such as {next(iter(table.images))}, is in {tried}")
+    raise DataError(table.path, f"none of its images, such as {next(iter(table.images))}, is in {tried}")

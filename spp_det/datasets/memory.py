@@ -12,7 +12,7 @@ import numpy as np
 
 from spp_det.datasets.base import Dataset
 from spp_det.datasets.coco import CocoDataset
-from spp_det.datasets.image_files import repeated
+from spp_det.datasets.image_files import IMAGE_ENDINGS, is_image_name, repeated
 from spp_det.datasets.objects import fit_box, make_target
 from spp_det.datasets.voc import VOC_CLASSES
 from spp_det.datasets.voc_annotations import read_annotation, read_stated_size
@@ -42,8 +42,8 @@ def as_dataset(source: Any, classes: Sequence[str] | None = None) -> Dataset:
 class VOCFiles:
     """Images and VOC annotations by their paths, wherever they lie; the ids are the images' names without endings.
 
-    images, annotations: paths, in the same order; classes: the K class names. Raises DataError where two images have
-    one name.
+    images, annotations: paths, in the same order; classes: the K class names. Two images of one name have their paths
+    as ids, and both are faulty; `faults` names those that are there twice.
     """
 
     def __init__(
@@ -53,19 +53,23 @@ class VOCFiles:
         classes: Sequence[str] = VOC_CLASSES,
     ) -> None:
         self.class_names = tuple(classes)
-        self._images = {Path(path).stem: Path(path) for path in images}
-        if len(self._images) < len(images):
-            again = min(repeated(Path(path).stem for path in images))
-            raise DataError(self._images[again], "is one of two images of one name")
-        self._annotations = dict(zip(self._images, map(Path, annotations), strict=True))
+        files = dict(zip(map(Path, images), map(Path, annotations), strict=True))
+        twice = repeated(str(path) for path in images)
+        self.faults = {path: DataError(path, "is there twice") for path in sorted(twice)}
+        shared = repeated(path.stem for path in files)
+        self._images = {str(path) if path.stem in shared else path.stem: path for path in files}
+        self._annotations = dict(zip(self._images, files.values(), strict=True))
         self.ids = tuple(self._images)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def image_path(self, image_id: str) -> Path:
-        """Where the image lies."""
-        return self._images[image_id]
+        """Where the image lies. Raises DataError for an unknown extension, and where another image has its name."""
+        path = _known(self._images[image_id])
+        if image_id != path.stem:
+            raise DataError(path, "is one of two images of one name")
+        return path
 
     def annotation_path(self, image_id: str) -> Path:
         """Where the annotation lies."""
@@ -96,7 +100,7 @@ class PairsDataset:
     classes: names of the labels; None: "class 0", "class 1" .., as many as there are labels.
 
     Raises ValueError for what is no pair of these, and where there is none. A box that is empty, swapped or outside its
-    image, or a label without a name, is a DataError of its image.
+    image, a label without a name, an unknown extension, or a file that is in two pairs, is a DataError of its image.
     """
 
     def __init__(self, pairs: Iterable[Any], classes: Sequence[str] | None = None) -> None:
@@ -107,6 +111,7 @@ class PairsDataset:
             self._images[image_id], self._tables[image_id] = _parse_pair(pair, number)
         if not self._images:
             raise ValueError("there is no (image, target) pair")
+        self._twice = repeated(str(image) for image in self._images.values() if isinstance(image, Path))
         largest = max((int(table["labels"].max(initial=-1)) for table in self._tables.values()), default=-1)
         names = [f"class {label}" for label in range(largest + 1)] if classes is None else classes
         self.class_names = tuple(names)
@@ -116,20 +121,26 @@ class PairsDataset:
         return len(self.ids)
 
     def image_path(self, image_id: str) -> Path:
-        """The file, where the image is one. Raises DataError where it is in memory."""
-        if not isinstance(self._images[image_id], Path):
+        """The file, where the image is one.
+
+        Raises DataError where it is in memory, has an unknown extension, or is another pair's, too.
+        """
+        path = self._images[image_id]
+        if not isinstance(path, Path):
             raise DataError(image_id, "is in memory, not in a file")
-        return self._images[image_id]
+        if str(path) in self._twice:
+            raise DataError(path, f"is the image of pair {int(image_id)} and of another one: an image is there once")
+        return _known(path)
 
     def image(self, image_id: str) -> Image:
         """uint8 [H, W, 3], RGB, upright. Raises DataError where its file cannot be read."""
         image = self._images[image_id]
-        return read_image(image) if isinstance(image, Path) else image
+        return read_image(self.image_path(image_id)) if isinstance(image, Path) else image
 
     def size(self, image_id: str) -> Size:
         """(height, width). Raises DataError where its file cannot be read."""
         image = self._images[image_id]
-        return image_size(image) if isinstance(image, Path) else image.shape[:2]
+        return image_size(self.image_path(image_id)) if isinstance(image, Path) else image.shape[:2]
 
     def digest(self, image_id: str) -> str:
         """SHA-256 of the file, or of the pixels and their shape. Raises DataError where the file cannot be read."""
@@ -156,6 +167,13 @@ class PairsDataset:
     def _name(self, image_id: str) -> str:
         image = self._images[image_id]
         return str(image) if isinstance(image, Path) else f"pair {int(image_id)}"
+
+
+def _known(path: Path) -> Path:
+    """The path. Raises DataError for an unknown extension."""
+    if not is_image_name(path.name):
+        raise DataError(path, f"has an unknown extension; known are {', '.join(IMAGE_ENDINGS)}")
+    return path
 
 
 def _parse_pair(pair: Any, number: int) -> tuple[Any, dict[str, np.ndarray]]:

@@ -37,7 +37,22 @@ class YoloLayout:
         if not images:
             places = ", ".join(map(str, self.splits[split]))
             raise DataError(self.source, f"its split {split} has no image in {places}")
+        used = {self.label_file(image) for image in images}
+        for place in self.splits[split]:
+            for path in self._label_files_of(place):
+                if path not in used:
+                    faults[f"{path.parent.name}/{path.name}"] = DataError(path, "belongs to no image")
         return sorted(images), faults
+
+    def _label_files_of(self, place: Path) -> list[Path]:
+        """The text files of a folder of images, where they lie in a folder of their own; lists of names are none."""
+        if not place.is_dir():
+            return []
+        folder = self.label_file(place / "any.jpg").parent
+        if folder == place or not folder.is_dir():
+            return []
+        names = {Path(name).name for name in NAME_LISTS}
+        return [path for path in sorted(folder.rglob("*.txt")) if path.name not in names]
 
     def label_file(self, image: Path) -> Path:
         """The text file of an image: in `labels` where its path has `images`, else beside it."""

@@ -18,6 +18,7 @@ from spp_det.files import read_json, write_json
 from spp_det.networks import LowRankLinear
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
+from spp_det.pipeline.testing import run_digest
 from spp_det.tooling import console, progress
 
 TIMED_IMAGES = 3
@@ -45,7 +46,8 @@ def compress_run(
         drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))
     small = compress_detector(detector, settings, drawn)
     small.save(out)
-    write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], "compressed_from": str(run)})
+    source = {"compressed_from": str(run), "detector": run_digest(run)}
+    write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], **source})
     timed = [(image_id, dataset.image(image_id)) for image_id in chosen[:TIMED_IMAGES]]
     with progress("timing") as show:
         both = {"before": detector, "after": small}
@@ -53,6 +55,13 @@ def compress_run(
     result = {"before": _facts(run, detector, seconds["before"]), "after": _facts(out, small, seconds["after"])}
     console.print(_table(result))
     return result
+
+
+def is_compressed_from(out: Path, run: Path) -> bool:
+    """Whether `out` holds what `compress_run` made of the detector that `run` holds now."""
+    if not (out / "detector.json").exists() or not (out / "run.json").exists():
+        return False
+    return read_json(out / "run.json").get("detector") == run_digest(run)
 
 
 def _facts(run: Path, detector: Detector, seconds: Seconds) -> dict[str, Any]:

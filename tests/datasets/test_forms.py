@@ -92,7 +92,7 @@ def test_other_layouts_of_coco(shapes: Path, coco: Path) -> None:
     (coco / "test").rename(coco / "images/test")
     assert_same(CocoDataset(coco, "test"), voc(shapes, "test"))
     (coco / "images/test").rename(coco / "elsewhere")
-    with pytest.raises(DataError, match=r"none of its first images, such as test_00000\.jpg, is in"):
+    with pytest.raises(DataError, match=r"none of its images, such as test_00000\.jpg, is in"):
         CocoDataset(coco, "test")
     assert_same(CocoDataset(coco, "annotations/test.json", images="elsewhere"), voc(shapes, "test"))
 

@@ -1,0 +1,168 @@
+"""All settings of a training, chosen by its images where the user names none; docs/own-data.md has the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spp_det.config import Config, config_from, config_to_dict, config_to_toml
+from spp_det.datasets import Dataset, Recognised, recognise
+from spp_det.errors import DataError
+from spp_det.files import write_whole
+from spp_det.parts import make_dataset
+
+MOST_IMAGES = 5000  # more take hours; data.max_images = N takes more
+SCALES = (480, 600, 800)  # px, short side
+AIM = 224.0  # px: how large the median object is on the chosen scale; the paper's size of a window
+FEW_IMAGES = 500  # up to here mirrored ones are learnt from, too
+FEW_OBJECTS = 1000  # up to here, and for few classes, narrow layers are enough
+FEW_CLASSES = 10
+SCARCE = 10  # a class with fewer objects is told
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What there is to train on.
+
+    images: those without a fault; objects: of each class, in the classes' order, without difficult ones; sides: of each
+    object the square root of its area, as a part of its image's shorter side; faults: images that cannot be used.
+    """
+
+    images: int
+    objects: dict[str, int]
+    sides: npt.NDArray[np.float64]
+    faults: int
+
+    @property
+    def total(self) -> int:
+        """All objects."""
+        return sum(self.objects.values())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """settings: tables of a configuration, all but `[data]`; why: what was chosen, and by what, in lines."""
+
+    settings: dict[str, Any]
+    why: tuple[str, ...]
+
+
+def count_objects(dataset: Dataset) -> Counts:
+    """Count what the annotations of a data set hold; of images only the headers are read."""
+    images = faults = 0
+    labels: list[int] = []
+    sides: list[float] = []
+    for image_id in dataset.ids:
+        try:
+            target, size = dataset.target(image_id), dataset.size(image_id)
+        except DataError:  # training names it, and stops or leaves it out
+            faults += 1
+            continue
+        images += 1
+        clear = target[~target.difficult]
+        labels += clear.labels.tolist()
+        lengths = (clear.boxes[:, 2:] - clear.boxes[:, :2]).astype(np.float64)
+        sides += (np.sqrt(lengths.prod(axis=1)) / min(size)).tolist()
+    numbers = np.bincount(np.array(labels, np.int64), minlength=len(dataset.class_names)).tolist()
+    return Counts(images, dict(zip(dataset.class_names, numbers, strict=True)), np.array(sides), faults)
+
+
+def choose(counts: Counts) -> Choice:
+    """Settings with which the default trunk learns these objects in minutes on an ordinary computer.
+
+    Raises ValueError where there is no object.
+    """
+    if not counts.total:
+        raise ValueError("there is no object to learn from")
+    middle = float(np.median(counts.sides))
+    scale = min(SCALES, key=lambda scale: abs(np.log(scale * middle / AIM)))
+    few = counts.total <= FEW_OBJECTS and len(counts.objects) <= FEW_CLASSES
+    wide = 512 if few else 1024
+    flip = counts.images <= FEW_IMAGES
+    iterations = int(np.clip(round(50 * counts.total**0.5, -2), 300, 6000))
+    fast = iterations * 7 // 10
+    settings: dict[str, Any] = {
+        "maps": {"scales": [scale]},
+        "finetune": {
+            "iterations": iterations,
+            "rates": [[fast, 0.001], [iterations - fast, 0.0001]],
+            "hidden": [wide, wide],
+            "flip": flip,
+        },
+        "evaluate": {"method": "area"},
+    }
+    why = (
+        "trunk: EfficientNet-Lite0, as ImageNet taught it",
+        f"image size: {scale} px, the shorter side; the median object is {middle:.2f} of it",
+        f"fine-tuning: {iterations:,} iterations, for {counts.total:,} objects",
+        f"fc6, fc7: {wide} numbers each, for {counts.total:,} objects of {_of_classes(len(counts.objects))}",
+        f"mirrored images: {'learnt from too' if flip else 'not learnt from'}, with {counts.images:,} images",
+    )
+    return Choice(settings, why)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that was chosen. said: for the user, in lines."""
+
+    config: Config
+    said: tuple[str, ...]
+
+    def write(self, path: Path) -> bool:
+        """Write the configuration as a TOML file with these lines, unless another one is there: then False."""
+        head = "".join(f"# {line}\n" for line in ("Chosen by spp-det train --data.", *self.said))
+        content = f"{head}\n{config_to_toml(self.config)}".encode()
+        if path.exists() and path.read_bytes() != content:
+            return False
+        write_whole(path, content)
+        return True
+
+
+def plan_training(data: str | PathLike[str], overrides: Sequence[str] = ()) -> Plan:
+    """Recognise a data set and choose a configuration that trains on it.
+
+    overrides: settings that are not chosen, as `load_config` takes them. Raises DataError for what is no data set or
+    has no object to learn from, ConfigError for an override that cannot be taken.
+    """
+    found = recognise(data)
+    source = f"the configuration chosen for {data}"
+    table: dict[str, Any] = {"data": config_to_dict(found.data_config())}
+    first = config_from(table, source, overrides)
+    dataset = make_dataset(first, first.data.train)
+    said = [*found.said]
+    if len(dataset) > MOST_IMAGES and first.data.max_images is None:
+        said.append(f"{MOST_IMAGES:,} of its {len(dataset):,} images are used; data.max_images takes more")
+        table["data"]["max_images"] = MOST_IMAGES
+        first = config_from(table, source, overrides)
+        dataset = make_dataset(first, first.data.train)
+    counts = count_objects(dataset)
+    try:
+        choice = choose(counts)
+    except ValueError as fault:
+        raise DataError(data, f"{fault} in the {len(dataset)} images of {first.data.train}") from None
+    config = config_from({**table, **choice.settings}, source, overrides)
+    return Plan(config, (*said, *_told(found, config, counts), *choice.why))
+
+
+def _told(found: Recognised, config: Config, counts: Counts) -> list[str]:
+    """What is trained and tested on, in lines."""
+    split, test = config.data.train, config.data.test
+    lines = [f"to train on: {counts.images:,} images of {split}, {counts.total:,} objects"]
+    if split.endswith(":learn"):
+        lines.append(f"to test on: a fifth of the images, held out ({test}), since there is no other split")
+    else:
+        lines.append(f"to test on: {test}")
+    few = [f"{name} {number}" for name, number in counts.objects.items() if number < SCARCE]
+    if few and found.format != "ilsvrc_det":
+        lines.append(f"fewer than {SCARCE} objects: {', '.join(few)}")
+    return lines
+
+
+def _of_classes(number: int) -> str:
+    return "1 class" if number == 1 else f"{number} classes"
