@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,8 +30,9 @@ def _blas() -> ThreadpoolController:
 
 
 def multiply(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads, which `detect` has anyway."""
-    import torch  # takes seconds, and not everybody who reads a detector's numbers multiplies
-
+    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads where `detect` has them anyway."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # an exported detector
+        return a @ b
     with torch.inference_mode():
         return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()

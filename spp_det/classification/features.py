@@ -20,7 +20,8 @@ from spp_det.errors import ConfigError
 from spp_det.images import resize, scaled_size
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
 from spp_det.parallel import available_cores, map_ordered
-from spp_det.pooling import PAPER_LEVELS, pool_maps, vector_length
+from spp_det.pooling import PAPER_LEVELS, vector_length
+from spp_det.pooling.plain import pool_maps
 from spp_det.structures import Image, check_image
 from spp_det.tooling import track
 

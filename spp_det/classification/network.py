@@ -17,7 +17,8 @@ from spp_det.files import read_json, write_json, write_whole
 from spp_det.networks import FcHead, Preprocessing, Trunk, build_trunk, fill_from_pretrained
 from spp_det.networks.pretrained import randomise
 from spp_det.networks.weights import fill, read_tensors
-from spp_det.pooling import pool_maps, vector_length
+from spp_det.pooling import vector_length
+from spp_det.pooling.plain import pool_maps
 
 CONFIG, CLASSES, WEIGHTS = "config.toml", "classes.json", "model.safetensors"
 

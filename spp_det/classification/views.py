@@ -17,7 +17,8 @@ from spp_det.classification.config import TestingConfig, Views
 from spp_det.classification.crops import CORNERS, EDGES, origins
 from spp_det.classification.network import SPPClassifier
 from spp_det.images import flip_image, resize, scaled_size
-from spp_det.pooling import pool_maps, pool_windows, pool_windows_plain, window_cells
+from spp_det.pooling import pool_windows, window_cells
+from spp_det.pooling.plain import pool_maps, pool_windows_plain
 from spp_det.structures import Boxes, Image, Size
 from spp_det.watch import Watch
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from os import PathLike
-from typing import Literal, Self
+from typing import Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,34 +16,8 @@ from torch import Tensor, nn
 from spp_det.errors import ConfigError
 from spp_det.networks.convolution import pointwise_by_onednn
 from spp_det.networks.weights import fill
-from spp_det.structures import Image, Size, check_image
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pixels become the input of a network: (x * maximum / 255 - mean) / std, per channel.
-
-    mean, std: one per channel, in the network's own order of channels and range of values;
-    channel_order: "rgb" or "bgr"; maximum: what a white pixel is before the mean is taken off, 1.0 or 255.0.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channel_order: Literal["rgb", "bgr"] = "rgb"
-    maximum: float = 1.0
-
-    def __call__(self, image: Image) -> Tensor:
-        """The input of one image: uint8 [H, W, 3] RGB -> float32 [3, H, W], dense in memory as [H, W, 3]."""
-        ordered = image if self.channel_order == "rgb" else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        return torch.from_numpy(cv2.LUT(ordered, _table(self))).permute(2, 0, 1)
-
-
-@lru_cache(maxsize=16)
-def _table(preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """What each of the 256 values becomes in each channel: float32 [1, 256, 3]. One look-up for three passes."""
-    mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-    values = torch.arange(256, dtype=torch.float32)[None, :, None].mul(preprocessing.maximum / 255)
-    return values.sub(mean).div(std).numpy()
+from spp_det.structures import Image, Size
+from spp_det.trunk_facts import Preprocessing, TrunkFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +40,12 @@ class PretrainedFc:
         return {name: getattr(self, name) for name in names}
 
 
-class Trunk(nn.Module):
+class Trunk(nn.Module, TrunkFacts):
     """Convolutional layers that turn an image into a map, and their geometry. Only R-CNN ever tunes them.
 
-    Cell (r, c) of the map of an image is centred at pixel (offset + stride * r, offset + stride * c) of that image,
-    counted from 0, so that 0.0 is the centre of the first pixel.
-
     body: the layers, float32 [B, 3, H, W] -> [B, out_channels, h, w];
-    size_multiple: an input is padded at its right and bottom to sides of a multiple of this, with zeros after
-    preprocessing; strided layers with TensorFlow's SAME padding need it for their offset not to depend on the size;
-    min_side: a shorter side is padded to this, the least that gives a cell;
+    size_multiple: strided layers with TensorFlow's SAME padding need it for their offset not to depend on the size;
+    min_side: the least that gives a cell; the other facts are said in trunk_facts.py;
     pretrained_fc: the classifier's fc6 and fc7, where the weights have them.
 
     `to(torch.bfloat16)` makes the layers compute in that precision; what goes in and comes out stays float32.
@@ -141,22 +109,19 @@ class Trunk(nn.Module):
         fill(self.body, state, source)
         self._digest = None
 
-    def padded_size(self, size: Size) -> Size:
-        """The size of the input for an image of `size`."""
-        multiple = self.size_multiple
-        height, width = (-(-max(side, self.min_side) // multiple) * multiple for side in size)
-        return height, width
-
     def tensor(self, image: Image) -> Tensor:
-        """The input for one image, already resized: uint8 [H, W, 3] RGB -> float32 [3, H', W'], preprocessed, padded.
+        """`array` with the channels first: float32 [3, H', W'], dense in memory as [H', W', 3]."""
+        return torch.from_numpy(self.array(image)).permute(2, 0, 1)
 
-        Raises ValueError for what is not an image.
+    @torch.inference_mode()
+    def maps(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The maps of inputs, arrays of float32, wherever the layers lie: [B, H', W', 3] -> [B, h, w, out_channels].
+
+        The result is a view of the memory that torch gave it.
         """
-        image = check_image(image)
-        height, width = self.padded_size((image.shape[0], image.shape[1]))
-        pad = (0, width - image.shape[1], 0, height - image.shape[0])
-        pixels = self.preprocessing(image)
-        return nn.functional.pad(pixels, pad) if any(pad) else pixels
+        device = next((weight.device for weight in self.parameters()), torch.device("cpu"))
+        output = self(torch.from_numpy(inputs).permute(0, 3, 1, 2).to(device))
+        return output.permute(0, 2, 3, 1).cpu().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [B, 3, H', W'] -> float32 [B, out_channels, h, w], channels last in memory."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from spp_det.pooling.kernel import grow_squares, pool_kernel
 from spp_det.pooling.pyramid import PAPER_LEVELS, check_levels, vector_length
 from spp_det.pooling.vectors import WIDTH
+
+if TYPE_CHECKING:  # numpy arrays are pooled without torch
+    import torch
 
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.int64]
@@ -66,13 +69,17 @@ def pool_windows(
     cells = _check_map(_to_numpy(feature_map))
     height, width, channels = cells.shape
     boxes = _check_windows(_to_numpy(windows), height, width)
-    as_tensor = isinstance(feature_map, torch.Tensor)
+    as_tensor = _is_tensor(feature_map)
     if out is None:
         if rows is not None:
             raise ValueError("rows choose among those of out: give both")
         shape = (len(boxes), vector_length(channels, levels))
-        out = torch.empty(shape) if as_tensor else np.empty(shape, np.float32)
-    elif isinstance(out, torch.Tensor) != as_tensor:
+        out = np.empty(shape, np.float32)
+        if as_tensor:
+            import torch
+
+            out = torch.from_numpy(out)
+    elif _is_tensor(out) != as_tensor:
         raise ValueError("out and feature_map are both numpy arrays, or both torch tensors")
     target = _check_out(_to_numpy(out), len(boxes), vector_length(channels, levels), rows is not None)
     places = np.arange(len(boxes)) if rows is None else _check_rows(_to_numpy(rows), len(boxes), len(target))
@@ -83,8 +90,13 @@ def pool_windows(
     return out
 
 
+def _is_tensor(array: object) -> TypeGuard[torch.Tensor]:
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
 def _to_numpy(array: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[Any]:
-    return array.detach().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+    return array.detach().numpy() if _is_tensor(array) else np.asarray(array)
 
 
 def _check_map(feature_map: npt.NDArray[Any]) -> npt.NDArray[Any]:

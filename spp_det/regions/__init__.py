@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.networks import FcHead
 from spp_det.regions.maps import ImageMaps
 from spp_det.regions.rcnn import RCNNRegions
 from spp_det.regions.sharing import maps_key, pooled_key
 from spp_det.regions.spp import SPPRegions
 from spp_det.structures import Boxes, Image
 from spp_det.watch import Watch
+
+if TYPE_CHECKING:  # extractors take any trunk and head, also of an exported detector, which runs without torch
+    from spp_det.networks import FcHead
 
 
 class RegionExtractor(Protocol):

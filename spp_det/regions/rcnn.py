@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spp_det.images import resize
-from spp_det.networks import FcHead, Trunk
 from spp_det.pooling import PAPER_LEVELS, pool_windows, vector_length
 from spp_det.regions.crops import crop_geometry
-from spp_det.regions.spp import Vectors, blocks, cells_within, device_of
+from spp_det.regions.spp import Vectors, blocks, cells_within
 from spp_det.structures import Boxes, Image
 from spp_det.watch import Watch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spp_det.networks import FcHead, Trunk
 
 Warped = npt.NDArray[Any]  # [N] of RCNNRegions.warped_type
 
@@ -58,12 +60,12 @@ class RCNNRegions:
         """The image itself: nothing of it can be computed before the windows are known."""
         return image
 
-    def crops(self, image: Image, boxes: Boxes) -> Tensor:
-        """The warped crops of windows, [N, 3, S, S] in the trunk's type: preprocessed, zero (the mean) off the image.
+    def crops(self, image: Image, boxes: Boxes) -> npt.NDArray[np.float32]:
+        """The warped crops of windows, float32 [N, S, S, 3]: preprocessed, zero (the mean) off the image.
 
         image: uint8 [H, W, 3]; boxes: float32 [N, 4]. S is crop_size, padded as the trunk asks.
         """
-        return self.tensor(self.warp(image, boxes))
+        return self.inputs(self.warp(image, boxes))
 
     def warp(self, image: Image, boxes: Boxes) -> Warped:
         """The warped crops of windows, before the preprocessing: [N] of `warped_type`.
@@ -85,22 +87,26 @@ class RCNNRegions:
         side = self.crop_size
         return np.dtype([("pixels", np.uint8, (side, side, 3)), ("place", np.int16, 4)])
 
-    def tensor(self, warped: Warped) -> Tensor:
+    def inputs(self, warped: Warped) -> npt.NDArray[np.float32]:
         """The input of warped crops, as `crops` has it."""
         height, width = self.trunk.padded_size((self.crop_size, self.crop_size))
-        crops = torch.zeros((len(warped), height, width, 3), dtype=self.trunk.dtype).permute(0, 3, 1, 2)
+        crops = np.zeros((len(warped), height, width, 3), np.float32)
         for crop, pixels, (left, top, right, bottom) in zip(
             crops, warped["pixels"], warped["place"].tolist(), strict=True
         ):
-            crop[:, top:bottom, left:right] = self.trunk.preprocessing(pixels[top:bottom, left:right])
+            crop[top:bottom, left:right] = self.trunk.preprocessing.array(pixels[top:bottom, left:right])
         return crops
 
-    @torch.inference_mode()
-    def maps(self, crops: Tensor) -> npt.NDArray[np.float32]:
-        """The maps of crops [N, 3, S, S]: float32 [N, h, w, C], of the cells whose centre lies in the crop."""
-        cells = self.trunk(crops.to(device_of(self.trunk))).permute(0, 2, 3, 1).cpu().numpy()
+    def tensor(self, warped: Warped) -> Tensor:
+        """`inputs` as the layers take it: float32 [N, 3, S, S], dense in memory as [N, S, S, 3]."""
+        import torch
+
+        return torch.from_numpy(self.inputs(warped)).permute(0, 3, 1, 2)
+
+    def maps(self, crops: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The maps of crops [N, S, S, 3]: float32 [N, h, w, C], of the cells whose centre lies in the crop."""
         side = cells_within(self.crop_size, self.trunk)
-        return np.ascontiguousarray(cells[:, :side, :side])
+        return np.ascontiguousarray(self.trunk.maps(crops)[:, :side, :side])
 
     def pool(self, maps: npt.NDArray[np.float32]) -> Vectors:
         """The pooled vectors of whole maps [N, h, w, C]: float32 [N, dim("pool5")]."""

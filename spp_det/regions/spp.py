@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from spp_det.images import resize, scaled_size
-from spp_det.networks import FcHead, Trunk
 from spp_det.pooling import PAPER_LEVELS, choose_scales, pool_windows, vector_length, window_cells
 from spp_det.pooling.mapping import Integers, Rule
 from spp_det.regions.maps import ImageMaps
 from spp_det.structures import Boxes, Image, Size
 from spp_det.watch import Watch
+
+if TYPE_CHECKING:
+    from spp_det.networks import FcHead, Trunk
+    from spp_det.trunk_facts import TrunkFacts
 
 Vectors = npt.NDArray[np.float32]
 
@@ -71,12 +73,10 @@ class SPPRegions:
         sizes = tuple(_bounded_size(size, scale) for scale in self.scales)
         return ImageMaps(size, self.scales, sizes, tuple(self._map(resize(image, scaled)) for scaled in sizes))
 
-    @torch.inference_mode()
     def _map(self, image: Image) -> npt.NDArray[np.floating[Any]]:
-        output = self.trunk(self.trunk.tensor(image)[None].to(device_of(self.trunk)))[0]  # [C, h, w]
-        cells = output.permute(1, 2, 0)  # [h, w, C]
+        cells = self.trunk.maps(self.trunk.array(image)[None])[0]  # [h, w, C]
         height, width = (cells_within(side, self.trunk) for side in image.shape[:2])
-        return np.ascontiguousarray(cells[:height, :width].cpu().numpy(), self.dtype)
+        return np.ascontiguousarray(cells[:height, :width], self.dtype)
 
     def pool(
         self,
@@ -166,12 +166,7 @@ def blocks(count: int, length: int) -> Iterator[slice]:
     return (slice(start, min(start + length, count)) for start in range(0, count, length))
 
 
-def device_of(trunk: Trunk) -> torch.device:
-    """Where the weights of a trunk lie; the CPU if it has none."""
-    return next((weight.device for weight in trunk.parameters()), torch.device("cpu"))
-
-
-def cells_within(side: int, trunk: Trunk) -> int:
+def cells_within(side: int, trunk: TrunkFacts) -> int:
     """How many cells of a map have their centre on one of `side` pixels; at least one."""
     return max(1, int((side - 1 - trunk.offset) // trunk.stride) + 1)
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from spp_det.images import resize, scaled_size
 from spp_det.networks import FcHead, Preprocessing, Trunk, build_trunk
-from spp_det.pooling import choose_scales, num_bins, pool_windows_plain, window_cells
+from spp_det.pooling import choose_scales, num_bins, window_cells
+from spp_det.pooling.plain import pool_windows_plain
 from spp_det.regions import REGIONS, ImageMaps, RCNNRegions, SPPRegions
 
 LAYERS = ("pool5", "fc6", "fc7", "logits")
@@ -202,7 +203,7 @@ class TestRCNN:
         image = photo()
         pooled = regions.window_features(image, BOXES, "pool5")
         for box, vector in zip(BOXES, pooled, strict=True):
-            feature_map = regions.trunk(regions.crops(image, box[None]))[0]
+            feature_map = regions.trunk(regions.tensor(regions.warp(image, box[None])))[0]
             height, width = feature_map.shape[1:]
             whole = torch.tensor([[0, 0, width - 1, height - 1]])
             expected = pool_windows_plain(feature_map, whole, LEVELS)[0].numpy()
@@ -211,8 +212,9 @@ class TestRCNN:
     def test_steps_have_the_stated_shapes(self):
         regions = RCNNRegions(small_trunk(size_multiple=64), small_head(), LEVELS)
         crops = regions.crops(photo(), BOXES)
-        assert crops.shape == (4, 3, 256, 256)
-        assert (crops[:, :, 227:] == 0).all()
+        assert crops.shape == (4, 256, 256, 3)
+        assert (crops[:, 227:] == 0).all()
+        np.testing.assert_array_equal(regions.tensor(regions.warp(photo(), BOXES)).permute(0, 2, 3, 1), crops)
         maps = regions.maps(crops)
         assert maps.shape == (4, 14, 14, 8)  # the last centre within 227 px is 7.5 + 16 * 13
         assert regions.pool(maps).shape == (4, 8 * 14)
