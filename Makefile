@@ -1,5 +1,6 @@
 # make demo   train, test and run a detector on a small generated data set (installs everything first)
 # make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
+# make docs   the documentation's site, in site/
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint peers clean
+.PHONY: demo test lint docs peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -23,10 +24,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/zensical build --clean --strict
+
 peers: $(PEERS_READY)
 
 clean:
-	rm -rf runs/shapes data/shapes
+	rm -rf runs/shapes data/shapes site
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
   { echo "spp_det needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -148,7 +148,7 @@ def load_detector(
     """
     folder = Path(path)
     if not (folder / "detector.json").is_file():
-        what = "holds no trained detector; train_net.py writes one" if folder.is_dir() else "there is no such run"
+        what = "holds no trained detector; spp-det train writes one" if folder.is_dir() else "there is no such run"
         raise DataError(folder, what)
     facts = read_json(folder / "detector.json")
     config = load_config(folder / "config.toml", overrides, **replaced)
