@@ -1,6 +1,8 @@
 # make demo   train, test and run a detector on a small generated data set (installs everything first)
 # make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
 # make docs   the documentation's site, in site/
+# make fuzz   20,000 changed files through every reader (docs/security.md)
+# make kills  200 runs killed and resumed (docs/reliability.md)
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +11,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs peers clean
+.PHONY: demo test lint docs fuzz kills peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -26,6 +28,12 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/zensical build --clean --strict
+
+fuzz: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/heavy/fuzz.py --inputs 20000
+
+kills: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/heavy/kills.py --kills 200
 
 peers: $(PEERS_READY)
 

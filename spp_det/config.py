@@ -23,6 +23,7 @@ Rule = Literal["paper", "released"]
 Layer = Literal["pool5", "fc6", "fc7"]
 Precision = Literal["auto", "float32", "bfloat16"]
 T = TypeVar("T", bound=msgspec.Struct)
+MAX_BYTES = 256 << 10  # of a configuration file
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +225,8 @@ def read_table(path: str | Path, overrides: Sequence[str] = (), **replaced: Any)
     Raises ConfigError that names the file and the key for anything it cannot take.
     """
     try:
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: has more than {MAX_BYTES >> 10} KB, which no configuration needs")
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
@@ -231,7 +234,9 @@ def read_table(path: str | Path, overrides: Sequence[str] = (), **replaced: Any)
         raise ConfigError(f"{path}: is a folder, not a configuration file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not a UTF-8 text") from None
-    except tomllib.TOMLDecodeError as fault:
+    except RecursionError:
+        raise ConfigError(f"{path}: is TOML that is nested too deep") from None
+    except ValueError as fault:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
         raise ConfigError(f"{path}: is not TOML: {fault}") from None
     _override(table, overrides)
     for name, value in replaced.items():

@@ -1,19 +1,24 @@
-"""Files that are whole or absent, and tensors in them. No pickle is read or written anywhere."""
+"""Files that are whole or absent, and arrays in them. No pickle is read or written anywhere."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from spp_det.errors import DataError
+
+MAX_UNPACKED = 4 << 30  # bytes that an .npz may hold, unpacked
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -41,7 +46,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise DataError(path, "there is no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+    except RecursionError:
+        raise DataError(path, "is JSON that is nested too deep") from None
+    except ValueError as fault:  # also of numbers with thousands of digits
         raise DataError(path, f"is not JSON ({fault})") from None
 
 
@@ -56,5 +63,59 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         return safetensors.numpy.load(Path(path).read_bytes())
     except FileNotFoundError:
         raise DataError(path, "there is no such file") from None
-    except safetensors.SafetensorError as fault:
-        raise DataError(path, f"is not a safetensors file ({fault})") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as fault:  # also of types that numpy lacks
+        raise DataError(path, f"is not a safetensors file of numbers ({fault})") from None
+
+
+def read_npz(path: str | Path, max_bytes: int = MAX_UNPACKED) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file, without pickles.
+
+    Raises DataError for a file that is missing, broken, holds objects, or has more than `max_bytes` unpacked; no
+    memory is taken for more than the file says that it holds.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            if sum(entry.file_size for entry in file.infolist()) > max_bytes:
+                raise DataError(path, f"holds more than {max_bytes:,} bytes unpacked, which is not read")
+            arrays = {}
+            for entry in file.infolist():
+                with file.open(entry) as stream:
+                    arrays[entry.filename.removesuffix(".npy")] = _read_npy(stream, entry.file_size)
+            return arrays
+    except FileNotFoundError:
+        raise DataError(path, "there is no such file") from None
+    except _NPZ_FAULTS as fault:
+        raise DataError(path, f"is not a readable .npz ({fault})") from None
+
+
+# What zipfile, zlib and numpy raise for broken bytes; RuntimeError is zipfile's for an encrypted entry.
+_NPZ_FAULTS = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    TypeError,
+    KeyError,
+    IndexError,
+    SyntaxError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
+    """One array of an entry of `size` bytes. Raises what _NPZ_FAULTS names."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array of the format {version}")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("an array of objects, which is a pickle")
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize > size or not dtype.itemsize:
+        raise ValueError(f"an array that claims the shape {list(shape)} in {size} bytes")
+    content = stream.read(prod(shape) * dtype.itemsize)
+    stream.read()  # to the end, where the checksum is compared
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C").copy(order="K")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 
@@ -18,14 +18,17 @@ from spp_det.errors import DataError
 from spp_det.structures import Image, Size
 
 MAX_PIXELS = 89_478_485  # a bound against decompression bombs, Pillow's own: 9,459 x 9,459
+# Pillow looks at what is in a file, whatever its name, and for some formats (EPS) starts another program: only these.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_STRIP = 1 << 22  # pixels that are converted at a time, so that a large image is not in memory several times over
 
 
 def read_image(path: str | PathLike[str]) -> Image:
     """The image in a file: uint8 [H, W, 3], RGB, upright.
 
     Gray becomes RGB, transparency is laid on white, CMYK is converted, 16 bits become 8, and the EXIF orientation is
-    applied. Raises DataError for a file that is missing, not an image, cut short, of over MAX_PIXELS pixels, or of
-    samples whose range its format does not state (32-bit integers, floats).
+    applied. Raises DataError for a file that is missing, not an image of FORMATS, cut short, of over MAX_PIXELS pixels,
+    or of samples whose range its format does not state (32-bit integers, floats).
 
     Pillow reads here since OpenCV returns a truncated JPEG as if it were whole.
     """
@@ -42,8 +45,8 @@ def _read(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str]) -
         sixteen_bits = file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM"))
         if file.mode in ("I", "F") and not sixteen_bits:
             raise DataError(path, "has 32-bit samples, whose black and white no one states: store 8 or 16 bits")
-        image = ImageOps.exif_transpose(file)
-    return _from_16_bits(image) if sixteen_bits else _from_8_bits(image)
+        ImageOps.exif_transpose(file, in_place=True)
+        return _in_strips(file, _from_16_bits if sixteen_bits else _from_8_bits)
 
 
 def image_size(path: str | PathLike[str]) -> Size:
@@ -58,7 +61,7 @@ def image_size(path: str | PathLike[str]) -> Size:
 def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str]) -> Iterator[PillowImage.Image]:
     """The open file; whatever goes wrong with it in the block becomes a DataError that names the path."""
     try:
-        with PillowImage.open(source) as file:
+        with PillowImage.open(source, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise PillowImage.DecompressionBombError
             yield file
@@ -74,6 +77,17 @@ def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str])
         raise DataError(path, f"is a broken image ({fault})") from None  # all that Pillow raises for broken files
 
 
+def _in_strips(image: PillowImage.Image, convert: Callable[[PillowImage.Image], Image]) -> Image:
+    """uint8 [H, W, 3] of a Pillow image, some rows at a time."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    step = max(1, _STRIP // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        pixels[top:bottom] = convert(image.crop((0, top, width, bottom)))
+    return pixels
+
+
 def _from_16_bits(image: PillowImage.Image) -> Image:
     values = np.asarray(image).astype(np.uint32)  # 0 .. 65535
     if "transparency" in image.info:
@@ -87,7 +101,7 @@ def _from_8_bits(image: PillowImage.Image) -> Image:
         image = image.convert("RGBA")
         white = PillowImage.new("RGBA", image.size, "white")
         image = PillowImage.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
 def scaled_size(size: Size, short_side: int) -> Size:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from rich.table import Table
+from rich.text import Text
 
 from spp_det import __version__
 from spp_det.errors import DataError
@@ -76,7 +77,7 @@ class Report:
         for heading in ("what", "state", "detail"):
             table.add_column(heading)
         for finding in self.findings:
-            table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}", finding.detail)
+            table.add_row(finding.what, Text(finding.state, colours[finding.state]), finding.detail)
         return table
 
 

@@ -24,8 +24,8 @@ from rich.text import Text
 from spp_det.errors import SppDetError
 
 T = TypeVar("T")
-console = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)  # progress goes here, so that a pipe gets results alone
+console = Console(highlight=False, markup=False)  # names of data may look like markup
+notes = Console(stderr=True, highlight=False, markup=False)  # progress goes here, so that a pipe gets results alone
 PLAIN_SECONDS = 15.0  # how often a line appears where no terminal shows a bar
 
 
@@ -37,7 +37,7 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
     try:
         code = main(None)
     except SppDetError as fault:
-        print(f"error: {' '.join(str(fault).split())}", file=sys.stderr)
+        print(f"error: {_one_line(str(fault))}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -53,6 +53,11 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
     sys.exit(code)
 
 
+def _one_line(text: str) -> str:
+    """Without line breaks, and without characters by which a name in data could steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
 @contextmanager
 def progress(description: str, done: int = 0, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with (done, total) after each step: shows both, and the time left, on standard error.
@@ -61,7 +66,12 @@ def progress(description: str, done: int = 0, unit: str = "") -> Iterator[Callab
     unit: of what is counted; with it, how many a second are shown too.
     """
     if notes.is_terminal:
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<22}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         speed = (_SpeedColumn(unit),) if unit else ()
         with Progress(*columns, TimeRemainingColumn(), *speed, console=notes) as bar:
             task = bar.add_task(description, total=None, completed=done)

@@ -126,5 +126,8 @@ def _read(
     arrays = read_arrays(path)
     if not {*needed, "about"} <= arrays.keys():
         raise DataError(path, f"holds no {what}")
-    text = json.loads(arrays.pop("about").tobytes())
-    return arrays, tuple(text["class_names"]), text["about"]
+    try:
+        text = json.loads(arrays.pop("about").tobytes())
+        return arrays, tuple(map(str, text["class_names"])), dict(text["about"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise DataError(path, f"holds no {what}") from None

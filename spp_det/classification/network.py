@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from spp_det.classification.config import ClassificationConfig, load_classification
-from spp_det.config import config_to_toml
+from spp_det.config import config_to_toml, read_table
 from spp_det.errors import ConfigError, DataError
 from spp_det.files import read_json, write_json, write_whole
 from spp_det.networks import FcHead, Preprocessing, Trunk, build_trunk, fill_from_pretrained
@@ -19,6 +19,7 @@ from spp_det.networks.pretrained import randomise
 from spp_det.networks.weights import fill, read_tensors
 from spp_det.pooling import vector_length
 from spp_det.pooling.plain import pool_maps
+from spp_det.trust import check_parts
 
 CONFIG, CLASSES, WEIGHTS = "config.toml", "classes.json", "model.safetensors"
 
@@ -90,6 +91,7 @@ def load_classifier(folder: Path, overrides: Sequence[str] = ()) -> tuple[SPPCla
     """
     if not (folder / WEIGHTS).is_file():
         raise DataError(folder, f"is no trained classifier (no {WEIGHTS})")
+    check_parts(read_table(folder / CONFIG), folder / CONFIG, overrides)
     config = load_classification(folder / CONFIG, overrides)
     names = read_json(folder / CLASSES)
     tensors = read_tensors(folder / WEIGHTS)

@@ -1,17 +1,63 @@
-"""The official VOC archives, by torchvision."""
+"""The official VOC archives."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-import tarfile
+from dataclasses import dataclass
 from http.client import HTTPException
 from os import PathLike
 from pathlib import Path
 from urllib.error import URLError
 
+from spp_det.datasets.unpacking import unpack_tar
 from spp_det.errors import DataError
 
-DOWNLOADS = {"voc2007": ("2007", ("trainval", "test")), "voc2012": ("2012", ("trainval",))}  # year, torchvision's sets
+MAX_FILES = 100_000  # of an archive; VOC2012's has 57,000
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive: where it is, its SHA-256, and its size. A tar does not compress, so nothing in it is larger."""
+
+    url: str
+    sha256: str
+    size: int  # bytes
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        return self.url.rpartition("/")[2]
+
+
+_OXFORD = "https://thor.robots.ox.ac.uk/pascal/VOC"
+DOWNLOADS = {  # the data set: its year, its archives
+    "voc2007": (
+        "2007",
+        (
+            Archive(
+                f"{_OXFORD}/voc2007/VOCtrainval_06-Nov-2007.tar",
+                "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
+                460_032_000,
+            ),
+            Archive(
+                f"{_OXFORD}/voc2007/VOCtest_06-Nov-2007.tar",
+                "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
+                451_020_800,
+            ),
+        ),
+    ),
+    "voc2012": (
+        "2012",
+        (
+            Archive(
+                f"{_OXFORD}/voc2012/VOCtrainval_11-May-2012.tar",
+                "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+                1_999_639_040,
+            ),
+        ),
+    ),
+}
 
 
 def download_voc(name: str, out: str | PathLike[str]) -> Path:
@@ -22,19 +68,18 @@ def download_voc(name: str, out: str | PathLike[str]) -> Path:
     archives are removed in the end.
 
     Raises DataError where the data are there already, the server cannot be reached, or an archive is not the official
-    one (by its md5) or reaches out of its folder.
+    one (by its SHA-256) or reaches out of its folder.
     """
-    year, image_sets = DOWNLOADS[name]
+    year, archives = DOWNLOADS[name]
     folder = Path(out) / "VOCdevkit" / f"VOC{year}"
     if folder.exists():
         raise DataError(folder, "is there already; remove it to download it anew")
-    if not hasattr(tarfile, "data_filter"):
-        raise DataError(folder, "Python 3.11.4 or newer is needed to unpack archives safely")
     part = Path(out) / f".{name}.part"
     part.mkdir(parents=True, exist_ok=True)
     try:
-        for image_set in image_sets:
-            _fetch(part, year, image_set, Path(out))
+        for archive in archives:
+            _fetch(archive, part / archive.name, Path(out))
+            unpack_tar(part / archive.name, part, archive.size, MAX_FILES)
     finally:
         if not any(part.iterdir()):
             part.rmdir()
@@ -44,19 +89,20 @@ def download_voc(name: str, out: str | PathLike[str]) -> Path:
     return folder
 
 
-def _fetch(part: Path, year: str, image_set: str, out: Path) -> None:
-    from torchvision.datasets import VOCDetection
-    from torchvision.datasets.voc import DATASET_YEAR_DICT
+def _fetch(archive: Archive, path: Path, out: Path) -> None:
+    """The archive into a file, unless it is there. Raises DataError."""
+    from torch.hub import download_url_to_file
 
-    source = DATASET_YEAR_DICT["2007-test" if (year, image_set) == ("2007", "test") else year]
-    url, archive = source["url"], source["filename"]
+    if path.is_file():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256:
+                return
     try:
-        VOCDetection(str(part), year, image_set, download=True)
-    except tarfile.TarError as fault:
-        raise DataError(part / archive, f"cannot be unpacked ({fault})") from None
-    except RuntimeError as fault:  # torchvision's word for a wrong md5
-        (part / archive).unlink(missing_ok=True)
-        raise DataError(url, f"did not arrive whole, or is not the official archive ({fault}); try again") from None
+        download_url_to_file(archive.url, str(path), archive.sha256)  # aside, and renamed if its hash is right
     except (URLError, ConnectionError, TimeoutError, HTTPException) as fault:
-        by_hand = f"fetch {archive} by other means and unpack it: tar -xf {archive} -C {out}"
-        raise DataError(url, f"cannot be reached ({fault}); {by_hand} (see data/README.md)") from None
+        by_hand = f"fetch {archive.name} by other means and unpack it: tar -xf {archive.name} -C {out}"
+        text = f"cannot be reached ({fault}); {by_hand} (see data/README.md)"
+        raise DataError(archive.url, text) from None
+    except RuntimeError as fault:  # torch's word for a wrong hash
+        text = f"did not arrive whole, or is not the official archive ({fault}); try again"
+        raise DataError(archive.url, text) from None

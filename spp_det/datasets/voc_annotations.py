@@ -15,6 +15,8 @@ from spp_det.boxes import clip
 from spp_det.errors import DataError
 from spp_det.structures import Boxes, Size, Target, empty_boxes
 
+MAX_BYTES = 16 << 20  # of an annotation: its elements take some fifty times as much memory
+
 
 def read_annotation(
     path: Path, class_names: Sequence[str], real_size: Callable[[], Size], first_pixel: int = 1, slack: float = 0
@@ -89,6 +91,8 @@ def _parse(path: Path) -> Element:
     def refuse(*_: object) -> NoReturn:
         raise DataError(path, "declares a document type (<!DOCTYPE ...>), which no annotation needs")
 
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise DataError(path, f"has more than {MAX_BYTES >> 20} MB, which no annotation of one image needs")
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse

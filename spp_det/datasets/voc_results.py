@@ -59,7 +59,10 @@ def read_results(
 
 
 def _path(folder: str | PathLike[str], split: str, name: str) -> Path:
-    return Path(folder) / f"comp4_det_{split}_{name}.txt"
+    path = Path(folder) / f"comp4_det_{split}_{name}.txt"
+    if path.parent != Path(folder) or "\0" in name:
+        raise DataError(path, f"is no file of that folder: the split is {split!r}, the class {name!r}")
+    return path
 
 
 def _lines(path: Path, images: Mapping[str, object]) -> Iterator[tuple[str, list[float]]]:

@@ -13,6 +13,7 @@ from spp_det.errors import DataError
 
 NAME_LISTS = ("classes.txt", "obj.names", "labels/classes.txt", "_darknet.labels")
 ALL = "all"
+MAX_BYTES = 256 << 10  # of data.yaml; names of 9,000 classes are 200 KB
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,29 @@ def find_layout(root: Path) -> YoloLayout:
     raise DataError(root, f"has neither data.yaml nor {' nor '.join(NAME_LISTS[:2])}")
 
 
-def _from_yaml(path: Path) -> YoloLayout:
+class _Loader(yaml.SafeLoader):
+    """Plain values alone. References, by which a few lines can stand for billions of names, are refused."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has a reference (*), which is not read")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: Path) -> Any:
+    """The value in a YAML file. Raises DataError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(path, f"has more than {MAX_BYTES >> 10} KB, which no list of names needs")
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, yaml.YAMLError) as fault:  # ValueError: bytes that are no text, dates that are none
         raise DataError(path, f"is not YAML ({' '.join(str(fault).split())})") from None
+    except RecursionError:
+        raise DataError(path, "is YAML that is nested too deep") from None
+
+
+def _from_yaml(path: Path) -> YoloLayout:
+    content = _read_yaml(path)
     if not isinstance(content, dict) or "names" not in content:
         raise DataError(path, "has no names of classes")
     root = path.parent

@@ -7,16 +7,17 @@ Where they were tuned, as in R-CNN, `trunk.safetensors` holds them, and they tak
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import torch
 
-from spp_det.config import Config, config_to_toml, load_config
+from spp_det.config import Config, config_to_toml
 from spp_det.detection.calibration import Calibration
 from spp_det.detection.detector import Detector
 from spp_det.detection.first_look import FirstLook
@@ -24,10 +25,13 @@ from spp_det.detection.memory import CALIBRATION, forget, memory_path, write_bac
 from spp_det.errors import ConfigError, DataError, WeightsError
 from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
 from spp_det.networks import FcHead, LowRankLinear, Trunk, compute_dtype
+from spp_det.networks.head import LAYERS
 from spp_det.parts import make_head, make_proposals, make_regions, make_trunk, regressor_params
-from spp_det.regions import RCNNRegions, SPPRegions
+from spp_det.regions import RCNNRegions, RegionExtractor, SPPRegions
 from spp_det.training import BoxRegressor, LinearSVMs
+from spp_det.trust import load_run_config
 
+T = TypeVar("T")
 FORMAT = 1
 FIRST_LOOK = "first_look.safetensors"
 TRUNK = "trunk.safetensors"
@@ -138,20 +142,25 @@ def _write_rest(
 
 
 def load_detector(
-    path: str | PathLike[str], overrides: Sequence[str] = (), precision: str = "float32", **replaced: Any
+    path: str | PathLike[str],
+    overrides: Sequence[str] = (),
+    precision: str = "float32",
+    trust: Sequence[str] = (),
+    **replaced: Any,
 ) -> Detector:
     """The detector in a run's folder.
 
     overrides, replaced: changes of its configuration, as in `load_config`. precision: of the networks, see
-    networks/precision.py. Raises DataError where the folder holds no
-    trained run, WeightsError where a file does not fit or the trunk's weights are others than those trained with.
+    networks/precision.py. trust: packages of the user's own whose parts the folder may name, see trust.py.
+    Raises DataError where the folder holds no trained run or a broken one, WeightsError where a file does not fit or
+    the trunk's weights are others than those trained with, ConfigError where it names code that is not trusted.
     """
     folder = Path(path)
     if not (folder / "detector.json").is_file():
         what = "holds no trained detector; spp-det train writes one" if folder.is_dir() else "there is no such run"
         raise DataError(folder, what)
-    facts = read_json(folder / "detector.json")
-    config = load_config(folder / "config.toml", overrides, **replaced)
+    facts = _read_facts(folder / "detector.json")
+    config = load_run_config(folder, overrides, trust, **replaced)
     trunk = make_trunk(config)
     if trunk.digest() != facts["trunk"]:
         raise WeightsError(f"{folder}: the trunk's weights ({config.trunk.weights}) are not those it was trained with")
@@ -162,23 +171,66 @@ def load_detector(
     names = tuple(facts["class_names"])
     head = make_head(config, trunk, facts.get("softmax", len(names)))  # classes that were added have no output there
     load_head(head, folder / "head.safetensors")
-    svms = LinearSVMs.from_state(read_arrays(folder / "svms.safetensors"))
+    svms = _from_file(LinearSVMs.from_state, folder / "svms.safetensors")
     regressor = None
     located = facts.get("regression_layer", config.regress.layer)
     if facts["regressor"] and config.regress.enabled:
         params = {**regressor_params(config), "layer": located}
-        regressor = BoxRegressor.from_state(read_arrays(folder / "regressor.safetensors"), **params)
+        regressor = _from_file(partial(BoxRegressor.from_state, **params), folder / "regressor.safetensors")
     dtype = compute_dtype(precision)
     regions = make_regions(config, trunk.to(dtype), head.to(dtype))
+    _check_shapes(folder, regions, svms, config.svm.layer, regressor, located, len(names))
     proposals = make_proposals(config)
     look = None
     if "first_look" in facts and isinstance(regions, SPPRegions):
-        look = FirstLook.from_state(read_arrays(folder / FIRST_LOOK))
+        look = _from_file(FirstLook.from_state, folder / FIRST_LOOK)
     detector = Detector(proposals, regions, svms, regressor, names, config.svm.layer, located, config.detect, look)
     detector.config, detector.folder = config, folder
     if (folder / CALIBRATION).exists():
-        detector.calibration = Calibration.from_state(read_arrays(folder / CALIBRATION))
+        detector.calibration = _from_file(Calibration.from_state, folder / CALIBRATION)
     return detector
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    """What detector.json says. Raises DataError where it is no detector's."""
+    facts = read_json(path)
+    names = facts.get("class_names") if isinstance(facts, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(path, "is not a detector's: it names no classes")
+    if not isinstance(facts.get("trunk"), str) or not isinstance(facts.get("regressor"), bool):
+        raise DataError(path, "is not a detector's: it lacks what its trunk or its regressor is")
+    if not isinstance(facts.get("softmax", 0), int) or not isinstance(facts.get("regression_layer", ""), str):
+        raise DataError(path, "has a softmax that is no number, or a layer that is no name")
+    return facts
+
+
+def _check_shapes(
+    folder: Path,
+    regions: RegionExtractor,
+    svms: LinearSVMs,
+    layer: str,
+    regressor: BoxRegressor | None,
+    located: str,
+    classes: int,
+) -> None:
+    """Raises WeightsError where the SVMs or the regressor do not fit the layers that they read, or the classes."""
+    if located not in LAYERS:
+        raise WeightsError(f"{folder / 'detector.json'}: {located} is no layer")
+    if svms.coef_.shape != (classes, regions.dim(layer)) or svms.intercept_.shape != (classes,):
+        raise WeightsError(f"{folder / 'svms.safetensors'}: does not fit {classes} classes at {layer}")
+    if regressor is not None and regressor.weights_.shape != (classes, regions.dim(located) + 1, 4):
+        raise WeightsError(f"{folder / 'regressor.safetensors'}: does not fit {classes} classes at {located}")
+
+
+def _from_file(make: Callable[[dict[str, np.ndarray]], T], path: Path) -> T:
+    """A part from the arrays in its file. Raises DataError where they are not those of such a part."""
+    arrays = read_arrays(path)
+    try:
+        return make(arrays)
+    except KeyError as name:
+        raise DataError(path, f"lacks the array {name}") from None
+    except (TypeError, ValueError, OverflowError) as fault:
+        raise DataError(path, f"holds arrays of another shape or kind ({fault})") from None
 
 
 def head_arrays(head: FcHead) -> dict[str, np.ndarray]:

@@ -184,7 +184,8 @@ class Detector(WindowDetector):
         """The detector that a run left in a folder; raises SppDetError where it is missing or incomplete.
 
         precision: "float32", "bfloat16", or "auto", which is bfloat16 where the processor multiplies it faster. The
-        networks compute in it, the SVMs and what follows in float32.
+        networks compute in it, the SVMs and what follows in float32. options: as of `load_detector`; `trust` names
+        packages of your own whose parts the folder may name.
         """
         from spp_det.detection.bundle import load_detector  # bundle.py knows every part, this file none of them
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spp_det.errors import DataError
 from spp_det.files import read_arrays, write_arrays
 from spp_det.training import RegressionMemory, SvmMemory
 from spp_det.training.source import Vectors
@@ -46,8 +47,11 @@ def read_memory(folder: Path, name: str) -> ClassMemory | None:
     if not path.exists():
         return None
     arrays = read_arrays(path)
-    svm = SvmMemory(arrays["positives"], arrays["negatives"], arrays["duals"])
-    pooled = RegressionMemory(arrays["features"], arrays["offsets"]) if "features" in arrays else None
+    try:
+        svm = SvmMemory(arrays["positives"], arrays["negatives"], arrays["duals"])
+        pooled = RegressionMemory(arrays["features"], arrays["offsets"]) if "features" in arrays else None
+    except KeyError as name:
+        raise DataError(path, f"holds no examples of a class: it lacks {name}") from None
     return ClassMemory(svm, pooled)
 
 
@@ -57,9 +61,14 @@ def write_background(folder: Path, vectors: Vectors) -> None:
 
 
 def read_background(folder: Path) -> Vectors | None:
-    """Those vectors, float32 [N, D], None where there are none."""
+    """Those vectors, float32 [N, D], None where there are none. Raises DataError for a broken file."""
     path = folder / BACKGROUND
-    return read_arrays(path)["vectors"].astype(np.float32) if path.exists() else None
+    if not path.exists():
+        return None
+    arrays = read_arrays(path)
+    if "vectors" not in arrays:
+        raise DataError(path, "holds no vectors of windows")
+    return arrays["vectors"].astype(np.float32)
 
 
 def forget(folder: Path) -> None:

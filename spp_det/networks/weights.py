@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from spp_det.errors import WeightsError
+from spp_det.errors import DataError, WeightsError
+from spp_det.files import read_npz
 
 Tensors = Mapping[str, Tensor]
 
@@ -37,7 +36,9 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, Tensor]:
         content = _READERS[path.suffix](path)
     except pickle.UnpicklingError:
         raise WeightsError(f"{path}: is broken, or a pickle that holds more than tensors, which is not read") from None
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, SafetensorError) as fault:
+    except DataError as fault:
+        raise WeightsError(f"{path}: is a broken weight file ({fault.fault})") from None
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as fault:
         raise WeightsError(f"{path}: is a broken weight file ({_first_line(fault)})") from None
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path}: holds no dict of tensors")
@@ -45,12 +46,16 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+    return {name: torch.from_numpy(array) for name, array in read_npz(path).items()}
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, OSError, RuntimeError):
+        raise
+    except Exception as fault:  # whatever the unpickler makes of broken bytes: IndexError, struct.error, ..
+        raise ValueError(f"{type(fault).__name__}: {_first_line(fault)}") from None
     return content.get("state_dict", content) if isinstance(content, Mapping) else content
 
 
@@ -65,6 +70,10 @@ _READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
 def _checked(path: Path, name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+        raise WeightsError(f"{path}: {name} is no plain tensor of numbers")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise WeightsError(f"{path}: {name} claims {value.numel()} numbers, more than the file holds")
     tensor = value.detach().to(torch.float32)
     if not tensor.isfinite().all():
         raise WeightsError(f"{path}: {name} holds a value that is not finite")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from spp_det.config import load_config
 from spp_det.datasets import Dataset, recognise
 from spp_det.detection import Detector
 from spp_det.detection.classes import add_class
@@ -27,6 +26,7 @@ from spp_det.regions import SPPRegions
 from spp_det.structures import Boxes
 from spp_det.tooling import progress
 from spp_det.training.source import Vectors
+from spp_det.trust import load_run_config
 
 BACKGROUND_IMAGES = 200
 BACKGROUND_WINDOWS = 25  # random ones of each image, beside its objects
@@ -154,7 +154,7 @@ def draw_background(run: Path, detector: Detector, seed: int = 0) -> Vectors | N
     regions = detector.regions
     if not (run / "run.json").exists() or not isinstance(regions, SPPRegions):
         return None
-    config, store = load_config(run / "config.toml"), Store(read_json(run / "run.json")["store"])
+    config, store = load_run_config(run), Store(read_json(run / "run.json")["store"])
     try:
         split = open_split(store, make_dataset(config, config.data.train), skip_bad=True)
     except DataError:  # the images are elsewhere by now, which is nobody's fault

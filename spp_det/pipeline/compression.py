@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from spp_det.config import load_config
 from spp_det.detection import Detector
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.compression import Compression, compress_detector, draw_windows
@@ -20,6 +19,7 @@ from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
 from spp_det.pipeline.testing import run_digest
 from spp_det.tooling import console, progress
+from spp_det.trust import load_run_config
 
 TIMED_IMAGES = 3
 
@@ -39,7 +39,7 @@ def compress_run(
     replaced = {"data__root": data} if data else {}
     detector = load_detector(run, **replaced)
     settings.check(detector)
-    config = load_config(run / "config.toml", **replaced)
+    config = load_run_config(run, **replaced)
     dataset = make_dataset(config, config.data.train)
     chosen = dataset.ids[:: max(1, len(dataset.ids) // images)][:images]
     with progress("drawing windows") as show:

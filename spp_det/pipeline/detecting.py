@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from spp_det.config import load_config
 from spp_det.detection import Detector
 from spp_det.errors import DataError, SppDetError
 from spp_det.parallel import available_cores
@@ -20,6 +19,7 @@ from spp_det.pipeline.pictures import Frame, Source, count_frames, find_sources,
 from spp_det.pipeline.saving import SAVERS, Saver, describe
 from spp_det.structures import Detections
 from spp_det.tooling import console, notes, progress
+from spp_det.trust import load_run_config
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def detect_files(run: Path, words: Sequence[str], looking: Looking) -> int:
 
 def split_pictures(run: Path, split: str, images: int) -> list[str]:
     """The files of the first `images` images of a split of a run's data set."""
-    dataset = make_dataset(load_config(run / "config.toml"), split)
+    dataset = make_dataset(load_run_config(run), split)
     return [str(dataset.image_path(image_id)) for image_id in dataset.ids[:images]]
 
 

@@ -17,6 +17,7 @@ from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
 from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import Subject, look_at, measure, report, run_digest
+from spp_det.trust import load_run_config
 
 
 def evaluate_ensemble(
@@ -41,7 +42,7 @@ def evaluate_ensemble(
     """
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
-    settings = load_config(config or runs[0] / "config.toml", overrides, **replaced)
+    settings = load_config(config, overrides, **replaced) if config else load_run_config(runs[0], overrides, **replaced)
     folders = _named_runs(settings, config) if config else list(runs)
     members = [load_detector(run, overrides, settings.precision, **replaced) for run in folders]
     ensemble = Ensemble(members, settings.detect, make_proposals(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ import cv2
 import numpy as np
 
 from spp_det.errors import DataError
-from spp_det.images import decode_image, read_image
+from spp_det.images import MAX_PIXELS, decode_image, read_image
 from spp_det.structures import Image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")  # what is taken from a folder
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 STANDARD_INPUT = "-"
+# FFmpeg looks at what is in a file, whatever its name, and follows playlists to other files: containers alone are read.
+_FFMPEG = "protocol_whitelist;file|format_whitelist;mov,avi,matroska,webm,mpeg,mpegvideo,mpegts,flv,asf"
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # the variable that OpenCV reads them from, at each opening
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,11 @@ def _stated_frames(source: Source) -> int:
 
 
 def _open_video(source: Source) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(source.name)
+    os.environ.setdefault(_FFMPEG_OPTIONS, _FFMPEG)
+    video = cv2.VideoCapture(source.name, cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise DataError(source.name, "is not a video that can be read")
+    if video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
+        video.release()
+        raise DataError(source.name, f"has frames of more than the {MAX_PIXELS:,} pixels that this program reads")
     return video

@@ -26,6 +26,7 @@ from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import METHODS, evaluate_run
 from spp_det.pipeline.training import say, train
 from spp_det.tooling import progress
+from spp_det.trust import load_run_config
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _time_columns(plan: Plan, outcome: Outcome, images: Split) -> None:
         file = run / f"timing-{key_of([images.images_key, plan.timing, plan.windows, other.name])}.json"
         if not file.exists():
             say(f"== seconds of {column}: {run}")
-            config = load_config(run / "config.toml")
+            config = load_run_config(run)
             ours = load_detector(run, precision=config.precision)
             theirs = load_detector(other, ["regions.kind=rcnn"], config.precision)
             with progress("timing") as show:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 import numpy as np
@@ -64,7 +65,13 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
             skipped[image_id] = str(fault)
             return None
 
-    digests = {image_id: guarded(lambda i: image_digest(dataset, i), image_id) for image_id in dataset.ids}
+    def digest(image_id: str) -> str:
+        name = PurePosixPath(image_id)  # of files in the store, too
+        if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
+            raise DataError(image_id, "as an image's id leads out of its folder")
+        return image_digest(dataset, image_id)
+
+    digests = {image_id: guarded(digest, image_id) for image_id in dataset.ids}
     sizes = _sizes(store, dataset, {i: d for i, d in digests.items() if d is not None}, guarded)
     targets = {image_id: guarded(dataset.target, image_id) for image_id in sizes}
     good = {image_id: target for image_id, target in targets.items() if target is not None}

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
+from rich.text import Text
 
-from spp_det.config import Config, config_from, load_config
+from spp_det.config import Config
 from spp_det.errors import DataError
 from spp_det.files import read_json
 from spp_det.parts import make_dataset
@@ -20,6 +21,7 @@ from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.testing import detect_stage, run_digest
 from spp_det.pipeline.training import TRAINING, Run
 from spp_det.training.checkpoint import peek_state
+from spp_det.trust import load_run_config, run_config_from
 
 State = Literal["done", "partial", "stale", "missing"]
 INPUTS = {
@@ -72,7 +74,7 @@ def status_table(run: Path, rows: Sequence[StageStatus]) -> Table:
     for heading in ("stage", "state", "why"):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row.stage, f"[{colours[row.state]}]{row.state}", row.why)
+        table.add_row(row.stage, Text(row.state, colours[row.state]), row.why)
     return table
 
 
@@ -85,12 +87,12 @@ def _plan_of(run: Path, overrides: Sequence[str]) -> tuple[Config, Store]:
     """What was to be trained, and where its stages are."""
     if (run / TRAINING).exists():
         facts = read_json(run / TRAINING)
-        config = config_from(facts["config"], str(run / TRAINING), overrides)
+        config = run_config_from(facts["config"], run / TRAINING, overrides)
     elif (run / "run.json").exists():
         facts = read_json(run / "run.json")
         if "compressed_from" in facts:
             raise DataError(run, f"was compressed from {facts['compressed_from']}: ask for the status of that run")
-        config = load_config(run / "config.toml", overrides)
+        config = load_run_config(run, overrides)
     else:
         raise DataError(run, "holds no run; spp-det train begins one" if run.is_dir() else "there is no such run")
     return config, Store(facts["store"])

@@ -13,7 +13,7 @@ import msgspec
 import torch
 from rich.table import Table
 
-from spp_det.config import Config, load_config
+from spp_det.config import Config
 from spp_det.datasets import object_areas, write_results
 from spp_det.detection import Candidates, finish
 from spp_det.detection.bundle import load_detector
@@ -29,6 +29,7 @@ from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.structures import Detections, Proposals
 from spp_det.tooling import console, progress, track
+from spp_det.trust import load_run_config
 
 DETECT_VERSION = 1
 METHODS = {"11point": "voc07", "area": "voc10"}  # the metrics' names, by how AP is taken
@@ -122,7 +123,7 @@ def look_at_run(
     """Let the detector of a run look at a split; arguments as in `evaluate_run`."""
     torch.set_num_threads(available_cores())
     replaced = {"data__root": data} if data else {}
-    config = load_config(run / "config.toml", overrides, **replaced)
+    config = load_run_config(run, overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
     subject = Subject(str(run), config, detector, run_digest(run))
     return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -18,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.errors import DataError
+from spp_det.files import read_npz
 from spp_det.matlab import read_mat
 from spp_det.structures import Boxes, Image, Proposals, check_boxes
-
-# What zipfile, zlib and numpy raise for broken bytes; RuntimeError is zipfile's for an encrypted entry.
-_ZIP_FAULTS = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -84,25 +81,12 @@ def _write_npz(path: Path, arrays: Mapping[str, Boxes]) -> None:
 
 
 def _read(path: Path) -> Arrays:
-    readers = {".npz": _read_npz, ".mat": _read_mat}
+    readers: dict[str, Callable[[Path], Arrays]] = {".npz": read_npz, ".mat": _read_mat}
     if path.suffix not in readers:
         raise DataError(path, "is no file of boxes: .npz and .mat are read")
     if not path.is_file():
         raise DataError(path, "there is no such file of boxes")
     return readers[path.suffix](path)
-
-
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with zipfile.ZipFile(path) as file:
-            return {entry.removesuffix(".npy"): _read_entry(file, entry) for entry in file.namelist()}
-    except _ZIP_FAULTS as fault:
-        raise DataError(path, f"is not a readable .npz ({fault})") from None
-
-
-def _read_entry(file: zipfile.ZipFile, entry: str) -> npt.NDArray[np.generic]:
-    with file.open(entry) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _read_mat(path: Path) -> Arrays:
