@@ -9,7 +9,7 @@ from spp_det.config import Config, load_config
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "shapes.toml"
 SETTINGS = [
     "precision=float32",
-    "data.options={train=6, test=2}",
+    "data.options={train=4, test=2}",
     "trunk.name=reference.tiny_trunk:tiny_trunk",
     "trunk.weights=random",
     "proposals.max_windows=60",
