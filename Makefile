@@ -3,6 +3,7 @@
 # make docs   the documentation's site, in site/
 # make fuzz   20,000 changed files through every reader (docs/security.md)
 # make kills  200 runs killed and resumed (docs/reliability.md)
+# make faults a full disk and the like, done to a run (needs root)
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs fuzz kills peers clean
+.PHONY: demo test lint docs fuzz kills faults peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -34,6 +35,9 @@ fuzz: $(READY)
 
 kills: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/heavy/kills.py --kills 200
+
+faults: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/heavy/faults.py
 
 peers: $(PEERS_READY)
 

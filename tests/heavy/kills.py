@@ -3,8 +3,8 @@
     PYTHONPATH=tests python tests/heavy/kills.py --kills 200 [--seed 0]
 
 A run is training on *shapes* and testing, all stages that keep something, with a tiny trunk. Every second kill comes at
-a random time, the others at a random one of all moments at which a run opens, renames, makes or removes a file, which is
-where something could be left by halves. Prints how many kills came in which stage, and exits with 1 where a run ended otherwise.
+a random time, the others at one of all moments at which a run opens, renames, makes or removes a file, where something
+could be left by halves. Prints how many kills came in which stage, and exits with 1 where a run ended otherwise.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def forked(job: Callable[[], None], log: Path) -> int:
             os.dup2(words.fileno(), 2)
         job()
         code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException as fault:
         print(f"{type(fault).__name__}: {fault}", flush=True)
     finally:
