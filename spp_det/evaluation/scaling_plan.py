@@ -136,7 +136,7 @@ class DataSet:
 
 
 def stages(data: DataSet, cluster: Cluster, rates: Rates) -> list[Stage]:
-    """A training, and detecting in as many images, as docs/distributed.md says that the work is shared.
+    """A training, and detecting in as many images, shared by processes that torchrun starts.
 
     Proposals are the cores' and maps the GPUs', so that both go on at once. In fine-tuning all GPUs share each batch,
     read its two maps once a machine, and exchange gradients in a ring. The vectors for the SVMs are computed once and
