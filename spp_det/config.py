@@ -88,6 +88,8 @@ class FinetuneConfig(_Table, frozen=True):
         (50_000, 1e-5),
     )  # (iterations, learning rate); the last for the rest
     hidden: tuple[int, int] = (4096, 4096)
+    rank: tuple[int, int] | None = None  # of fc6 and fc7, each then a product of two thin matrices; None: whole ones
+    standardise: bool = False  # learn on vectors of mean 0 and deviation 1; for layers that start at random
     batch_size: int = 128
     positive_fraction: float = 0.25
     positive_overlap: float = 0.5
@@ -140,6 +142,7 @@ class DetectConfig(_Table, frozen=True):
     min_score: float = -1.5
     nms_overlap: float = 0.3
     max_per_class: int = 100
+    vote: bool = False  # boxes move to the mean of those that agree with them, see detection/voting.py
 
 
 class EvaluateConfig(_Table, frozen=True):
@@ -197,6 +200,17 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ("finetune.negative_overlap", "" if 0 <= low < high <= 1 else "must be [low, high] within 0 .. 1"),
         ("finetune.positive_fraction", "" if 0 < tune.positive_fraction < 1 else "lies between 0 and 1"),
         ("finetune.batch_size", "" if tune.batch_size >= 4 else "must be 4 or more"),
+        ("finetune.rank", "" if tune.rank is None or min(tune.rank) >= 1 else "must be 1 or more"),
+        (
+            "finetune.standardise",
+            "is for pooled windows" if tune.standardise and config.regions.kind == "rcnn" else "",
+        ),
+        (
+            "detect.vote",
+            "moves what the regressor has moved: it needs regress.enabled"
+            if config.detect.vote and not config.regress.enabled
+            else "",
+        ),
         ("finetune.first_conv", "" if tune.first_conv >= 0 else "must be 0 or more"),
         ("finetune.dropout", "" if 0 <= tune.dropout < 1 else "lies in 0 .. 1"),
         ("detect.nms_overlap", "" if 0 <= config.detect.nms_overlap <= 1 else "lies in 0 .. 1"),

@@ -10,8 +10,9 @@ import msgspec
 
 from spp_det.config import Config
 from spp_det.datasets import Dataset, open_dataset
+from spp_det.errors import ConfigError
 from spp_det.memory import keep_memory
-from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
+from spp_det.networks import FcHead, Trunk, build_trunk, compress_head, fill_from_pretrained
 from spp_det.proposals import PROPOSALS, JoinedProposals, ProposalMethod
 from spp_det.regions import REGIONS, RegionExtractor
 from spp_det.resolve import call_part, resolve
@@ -57,12 +58,22 @@ def make_trunk(config: Config) -> Trunk:
 
 
 def make_head(config: Config, trunk: Trunk, num_classes: int) -> FcHead:
-    """fc6, fc7 and a new softmax layer: from the trunk's pretrained fc layers where it has them, else from the seed."""
+    """fc6, fc7 and a new softmax layer: from the trunk's pretrained fc layers where it has them, else from the seed.
+
+    With `finetune.rank` fc6 and fc7 are products of two matrices: of pretrained layers the closest to them. Raises
+    ConfigError for settings that pretrained layers do not allow.
+    """
     bins = sum(n * n for n in config.maps.levels)
-    tune = config.finetune
-    head = FcHead(trunk.out_channels * bins, tune.hidden, num_classes, tune.dropout, config.seed, tune.fc8_bias)
-    if trunk.pretrained_fc is not None:
-        fill_from_pretrained(head, trunk.pretrained_fc, trunk.out_channels, config.maps.levels)
+    tune, pretrained = config.finetune, trunk.pretrained_fc
+    rank = tune.rank if pretrained is None else None
+    in_features = trunk.out_channels * bins
+    head = FcHead(in_features, tune.hidden, num_classes, tune.dropout, config.seed, tune.fc8_bias, rank=rank)
+    if pretrained is not None:
+        if tune.standardise:
+            raise ConfigError("finetune.standardise is for layers that start at random: this trunk has pretrained ones")
+        fill_from_pretrained(head, pretrained, trunk.out_channels, config.maps.levels)
+        if tune.rank is not None:
+            head = compress_head(head, tune.rank)
     return head
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from spp_det.datasets.image_files import find_image
 from spp_det.datasets.voc_annotations import read_annotation, read_stated_size
-from spp_det.datasets.voc_layout import read_ids, voc_folders
+from spp_det.datasets.voc_layout import VocFolders, read_ids, split_folders
+from spp_det.errors import DataError
 from spp_det.images import image_size, read_image
 from spp_det.structures import Image, Size, Target
 
@@ -27,12 +28,13 @@ class VOCDataset:
         year: which VOC{year} of a VOCdevkit folder.
         split: the name of a file ImageSets/Main/{split}.txt. Of its lines the first word is read, the image's id; so
             the devkit's files of one class (`car_test`: id and flag) name all their images, whatever the flag.
+            "train+val" joins splits, "2012/train" is one of another year: "2007/trainval+2012/trainval".
         classes: the K class names; labels index them.
 
     Attributes:
         class_names: the K names.
-        ids: the images' ids in the order of the split file.
-        faults: ids that the split file has twice, or that are none, by id.
+        ids: the images' ids in the order of the split files.
+        faults: ids that the split files have twice, or that are none, by id.
 
     Raises:
         DataError: for a folder, a split or an id that is missing; a split without images.
@@ -49,20 +51,29 @@ class VOCDataset:
         self.class_names = tuple(classes)
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):
             raise ValueError(f"class names are at least one and differ from each other, not {self.class_names}")
-        self.folders = voc_folders(root, year)
         self.split = split
-        self.ids, self.faults = read_ids(self.folders, split)
+        self._folders: dict[str, VocFolders] = {}  # of each image
+        self.faults: dict[str, DataError] = {}
+        for part in split.split("+"):
+            folders, name = split_folders(root, year, part.strip())
+            ids, faults = read_ids(folders, name)
+            for image_id in ids:
+                if image_id in self._folders:
+                    faults[image_id] = DataError(folders.folder, f"the split {split} has the image {image_id} twice")
+                self._folders.setdefault(image_id, folders)
+            self.faults |= faults
+        self.ids = tuple(self._folders)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def image_path(self, image_id: str) -> Path:
         """Where the image lies. Raises DataError where no file of its name is there."""
-        return find_image(self.folders.images / image_id)
+        return find_image(self._folders[image_id].images / image_id)
 
     def annotation_path(self, image_id: str) -> Path:
         """Where the annotation lies, or should lie."""
-        return self.folders.annotations / f"{image_id}.xml"
+        return self._folders[image_id].annotations / f"{image_id}.xml"
 
     def image(self, image_id: str) -> Image:
         """The image: uint8 [H, W, 3], RGB, upright. Raises DataError where it cannot be read."""

@@ -57,6 +57,17 @@ def voc_folders(root: str | PathLike[str], year: str) -> VocFolders:
     raise DataError(root, f"holds neither VOC{year} nor Annotations, ImageSets/Main and JPEGImages{held}")
 
 
+def split_folders(root: str | PathLike[str], year: str, split: str) -> tuple[VocFolders, str]:
+    """(The folders, the split's own name) of "val", a split of `year`, or of "2012/val", one of another year.
+
+    Raises DataError where a year that is named so has no folder, and as `voc_folders` does.
+    """
+    named, slash, name = split.rpartition("/")
+    if slash and not (Path(root) / f"VOC{named}").is_dir():
+        raise DataError(Path(root) / f"VOC{named}", f"there is no such folder, which the split {split} names")
+    return voc_folders(root, named or year), name
+
+
 def read_ids(folders: VocFolders, split: str) -> tuple[tuple[str, ...], dict[str, DataError]]:
     """The ids of a split, and what is wrong with its list, by name: ids that stand twice, and those that are paths.
 

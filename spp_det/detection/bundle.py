@@ -35,6 +35,7 @@ T = TypeVar("T")
 FORMAT = 1
 FIRST_LOOK = "first_look.safetensors"
 TRUNK = "trunk.safetensors"
+WEIGHT_FILES = ("head.safetensors", "svms.safetensors", "regressor.safetensors", FIRST_LOOK, TRUNK, CALIBRATION)
 
 
 def save_detector(
@@ -224,7 +225,7 @@ def _check_shapes(
 
 def _from_file(make: Callable[[dict[str, np.ndarray]], T], path: Path) -> T:
     """A part from the arrays in its file. Raises DataError where they are not those of such a part."""
-    arrays = read_arrays(path)
+    arrays = _read_float32(path)
     try:
         return make(arrays)
     except KeyError as name:
@@ -243,7 +244,7 @@ def load_head(head: FcHead, path: Path) -> None:
 
     Raises WeightsError that names the file and the first tensor that does not fit.
     """
-    arrays = read_arrays(path)
+    arrays = _read_float32(path)
     for name in ("fc6", "fc7"):
         first, fc = arrays.get(f"{name}.first.weight"), getattr(head, name)
         if first is not None and first.ndim == 2:
@@ -258,4 +259,9 @@ def load_head(head: FcHead, path: Path) -> None:
 
 def load_trunk(trunk: Trunk, path: Path) -> None:
     """Fill a trunk with tuned weights from a file. Raises WeightsError naming the first tensor that does not fit."""
-    trunk.load_state({name: torch.from_numpy(array) for name, array in read_arrays(path).items()}, path)
+    trunk.load_state({name: torch.from_numpy(array) for name, array in _read_float32(path).items()}, path)
+
+
+def _read_float32(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file; those in float16, as the shipped detector has them, in float32."""
+    return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in read_arrays(path).items()}

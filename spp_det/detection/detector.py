@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spp_det.config import Config, DetectConfig
 from spp_det.detection.candidates import Candidates, finish, select_candidates
+from spp_det.detection.voting import vote, voters
 from spp_det.errors import ConfigError, SppDetError
 from spp_det.images import read_image
 from spp_det.proposals import ProposalMethod
@@ -319,16 +320,27 @@ class Detector(WindowDetector):
             return ScoredWindows(pooled.rows, pooled.boxes, scores[pooled.place], pooled.place, located)
 
     def regress(self, scored: ScoredWindows, candidates: Candidates, size: Size) -> Candidates:
-        """The candidates chosen among scored windows, moved by the regressor if there is one.
+        """The candidates chosen among scored windows, moved by the regressor if there is one, and by votes if asked.
 
         candidates: their `windows` are rows of `scored`, in the result those of the image's proposals; size: the
         image's.
         """
         if self.regressor is not None:
-            of_each = scored.place[candidates.windows]
-            regressed = self.regressor.apply(scored.located, candidates.boxes, candidates.labels, size, of_each)
-            candidates = candidates.with_regressed(regressed)
+            candidates = candidates.with_regressed(self._moved(scored, candidates.windows, candidates.labels, size))
+        if self.settings.vote:
+            rows, labels = voters(scored.scores)
+            boxes = candidates.boxes if candidates.regressed is None else candidates.regressed
+            voting = self._moved(scored, rows, labels, size)
+            voted = vote(boxes, candidates.labels, voting, labels, scored.scores[rows, labels])
+            candidates = candidates.with_regressed(voted)
         return replace(candidates, windows=scored.rows[candidates.windows])
+
+    def _moved(self, scored: ScoredWindows, rows: Labels, labels: Labels, size: Size) -> Boxes:
+        """Windows, rows of `scored`, where the regressor of their class moves them, if there is one."""
+        boxes = scored.boxes[rows]
+        if self.regressor is None:
+            return boxes
+        return self.regressor.apply(scored.located, boxes, labels, size, scored.place[rows])
 
     def _look_first(self, features: Any, boxes: Boxes, first: Labels, place: Labels) -> tuple[Labels, Labels, Labels]:
         """What stays after the first look: the rows of boxes, the first of each set of cells, and its place there."""

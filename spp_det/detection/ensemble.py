@@ -97,15 +97,15 @@ class Ensemble(WindowDetector):
     def _regress(self, scored: Sequence[ScoredWindows], chosen: Candidates, size: Size) -> Candidates:
         """The chosen windows, which count through all members' windows, each moved by its own member."""
         windows, regressed = chosen.windows.copy(), chosen.boxes.copy()
-        start = 0
+        start, moving = 0, False
         for member, own in zip(self.members, scored, strict=True):
             at = np.flatnonzero((chosen.windows >= start) & (chosen.windows < start + len(own.rows)))
             part = Candidates(chosen.windows[at] - start, chosen.boxes[at], chosen.scores[at], chosen.labels[at])
             moved = member.regress(own, part, size)
             windows[at] = moved.windows
             if moved.regressed is not None:
-                regressed[at] = moved.regressed
+                regressed[at], moving = moved.regressed, True
             start += len(own.rows)
-        if all(member.regressor is None for member in self.members):
+        if not moving:
             return replace(chosen, windows=windows)
         return replace(chosen, windows=windows, regressed=regressed)

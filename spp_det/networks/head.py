@@ -52,7 +52,8 @@ class FcHead(nn.Module):
     fc8_bias: 1 in the release. A softmax is the same for any, and so is what is learnt, but for rounding.
     background: whether there is a logit for it, which a classifier of whole images does without.
 
-    fc6 and fc7 may become `LowRankLinear`s (see compression.py); "code6" is then what lies between the factors of fc6.
+    rank: of fc6 and fc7, which then start as `LowRankLinear`s; compression.py makes such ones of layers that are
+    trained. "code6" is what lies between the factors of fc6.
     `to(torch.bfloat16)` makes the layers compute in that precision; `numpy` takes and gives float32 all the same.
     """
 
@@ -68,19 +69,19 @@ class FcHead(nn.Module):
         seed: int = 0,
         fc8_bias: float = 0.0,
         background: bool = True,
+        rank: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        widths = (in_features, *hidden, num_classes + background)
-        fcs = [nn.utils.skip_init(nn.Linear, n, m) for n, m in pairwise(widths)]
         generator = torch.Generator().manual_seed(seed)
-        for fc in fcs[:2]:
-            nn.init.kaiming_normal_(fc.weight, nonlinearity="relu", generator=generator)
-        nn.init.normal_(fcs[2].weight, std=0.01, generator=generator)
-        for fc in fcs:
-            nn.init.zeros_(fc.bias)
-        nn.init.constant_(fcs[2].bias, fc8_bias)
-        self.fc6, self.fc7, self.fc8 = fcs
+        ranks = (None, None) if rank is None else rank
+        self.fc6, self.fc7 = (
+            _fully_connected(n, m, r, generator)
+            for (n, m), r in zip(pairwise((in_features, *hidden)), ranks, strict=True)
+        )
+        self.fc8 = nn.utils.skip_init(nn.Linear, hidden[-1], num_classes + background)
+        nn.init.normal_(self.fc8.weight, std=0.01, generator=generator)
+        nn.init.constant_(self.fc8.bias, fc8_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits float32 [R, num_classes + 1] of vectors [R, in_features]; drops units while in training mode."""
@@ -145,6 +146,21 @@ class FcHead(nn.Module):
         if name not in layers:
             raise ValueError(f"a layer is one of {', '.join(layers)}, not {name!r}")
         return LAYERS.index(name)
+
+
+def _fully_connected(
+    in_features: int, out_features: int, rank: int | None, generator: torch.Generator
+) -> nn.Linear | LowRankLinear:
+    """A layer before a ReLU that keeps the variance of the signal, He et al. (2015); its factors do so too."""
+    if rank is None:
+        last = fc = nn.utils.skip_init(nn.Linear, in_features, out_features)
+    else:
+        fc = LowRankLinear(in_features, out_features, rank)
+        nn.init.kaiming_normal_(fc.first.weight, nonlinearity="linear", generator=generator)
+        last = fc.second
+    nn.init.kaiming_normal_(last.weight, nonlinearity="relu", generator=generator)
+    nn.init.zeros_(last.bias)
+    return fc
 
 
 @torch.no_grad()

@@ -24,8 +24,10 @@ from spp_det.training import (
     FinetuneSettings,
     LinearSVMs,
     SamplingSettings,
+    Standardised,
     finetune,
     finetune_whole,
+    standardise,
     train_svms,
 )
 
@@ -52,8 +54,11 @@ def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config:
     checkpoint = stage.path("checkpoint.safetensors")
     log: list[dict[str, float]] = []
     if tune.iterations:
+        learner = standardise(head, source, config.seed) if tune.standardise else head
         with progress("fine-tuning") as show:
-            log = finetune(head, source, finetune_settings(config), checkpoint, show)
+            log = finetune(learner, source, finetune_settings(config), checkpoint, show)
+        if isinstance(learner, Standardised):
+            learner.fold()
     write_arrays(stage.path("head.safetensors"), head_arrays(head))
     write_json(stage.path("log.json"), log)
     checkpoint.unlink(missing_ok=True)

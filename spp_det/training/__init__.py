@@ -5,6 +5,7 @@ from spp_det.training.mining import SvmMemory, SvmSettings, train_class, train_s
 from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
 from spp_det.training.source import PooledSource, Windows, WindowSource
+from spp_det.training.standardised import Standardised, standardise
 from spp_det.training.svm import LinearSVMs, feature_norm
 from spp_det.training.whole import finetune_whole
 from spp_det.training.windows import make_windows
@@ -18,6 +19,7 @@ __all__ = [
     "PooledSource",
     "RegressionMemory",
     "SamplingSettings",
+    "Standardised",
     "SvmMemory",
     "SvmSettings",
     "WindowSource",
@@ -26,6 +28,7 @@ __all__ = [
     "finetune",
     "finetune_whole",
     "make_windows",
+    "standardise",
     "train_class",
     "train_svms",
 ]

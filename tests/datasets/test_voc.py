@@ -86,6 +86,29 @@ def test_split_of_one_class_names_all_its_images(tmp_path: Path) -> None:
     assert voc_folders(tmp_path, "2007").splits == ("trainval",)
 
 
+def test_joined_splits_of_two_years(tmp_path: Path) -> None:
+    make_voc(tmp_path / "VOC2007", {"000002": annotation(SIZE + CAR), "000001": annotation(SIZE)})
+    make_voc(tmp_path / "VOC2012", {"2008_000001": annotation(SIZE + CAR), "2008_000002": annotation(SIZE)}, "val")
+    dataset = VOCDataset(tmp_path, split="trainval + 2012/val")
+    assert dataset.ids == ("000002", "000001", "2008_000001", "2008_000002")
+    assert dataset.faults == {}
+    assert dataset.image_path("2008_000001") == tmp_path / "VOC2012/JPEGImages/2008_000001.jpg"
+    assert [len(dataset.target(image_id)) for image_id in dataset.ids] == [1, 0, 1, 0]
+    assert VOCDataset(tmp_path, "2012", "2007/trainval").ids == ("000002", "000001")
+    with pytest.raises(DataError, match=r"VOC2010: there is no such folder, which the split 2010/val names"):
+        VOCDataset(tmp_path, split="trainval+2010/val")
+    with pytest.raises(DataError, match=r"VOC2012/ImageSets/Main/test\.txt: there is no such split; there are: val"):
+        VOCDataset(tmp_path, split="trainval+2012/test")
+
+
+def test_an_image_of_two_joined_splits_is_a_fault_and_there_once(tmp_path: Path) -> None:
+    make_voc(tmp_path / "VOC2007", {"a": annotation(SIZE), "b": annotation(SIZE)})
+    (tmp_path / "VOC2007/ImageSets/Main/val.txt").write_text("b\n")
+    dataset = VOCDataset(tmp_path, split="trainval+val")
+    assert dataset.ids == ("a", "b")
+    assert "the split trainval+val has the image b twice" in str(dataset.faults["b"])
+
+
 def test_images_of_other_suffixes(tmp_path: Path) -> None:
     make_voc(tmp_path, {"a": annotation(SIZE + CAR)})
     (tmp_path / "JPEGImages/a.jpg").unlink()
