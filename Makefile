@@ -5,6 +5,7 @@
 # make kills  200 runs killed and resumed (docs/reliability.md)
 # make faults a full disk and the like, done to a run (needs root)
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
+# make shipped DATA=data/VOCdevkit   trains, calibrates and tests the detector in spp_det/models
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs fuzz kills faults peers clean
+.PHONY: demo test lint docs fuzz kills faults shipped peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -38,6 +39,14 @@ kills: $(READY)
 
 faults: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/heavy/faults.py
+
+DATA ?= data/VOCdevkit
+shipped: $(READY)
+	$(BIN)/spp-det train --config configs/voc0712_lite0.toml --data $(DATA) --out runs/voc0712_lite0
+	$(BIN)/spp-det calibrate runs/voc0712_lite0 --split 2012/val --data $(DATA)
+	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA)
+	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA) --split 2012/val
+	$(BIN)/python tools/ship_detector.py --run runs/voc0712_lite0
 
 peers: $(PEERS_READY)
 

@@ -18,7 +18,8 @@ LEAST_SCORE = -1.0  # a margin
 
 def voters(scores: npt.NDArray[np.floating]) -> tuple[Labels, Labels]:
     """Which windows have a vote on which class: rows and labels, int64 [M], of scores [N, K]."""
-    return np.nonzero(scores > LEAST_SCORE)
+    rows, labels = np.nonzero(scores > LEAST_SCORE)
+    return rows.astype(np.int64), labels.astype(np.int64)
 
 
 def vote(boxes: Boxes, labels: Labels, voting: Boxes, voting_labels: Labels, voting_scores: Scores) -> Boxes:
