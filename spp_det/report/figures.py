@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 200  # of a curve: more cannot be seen
+COLUMNS = 4  # of classes in a legend
 PICTURE_SIDE = 220  # px, the shorter side of a picture
 
 
 def curves_figure(curves: Mapping[str, Curve]) -> str:
     """Precision against recall of each class that has objects."""
-    figure = _figure(7, 4.5)
+    figure = _figure(5.2, _height(curves))
     axes = figure.subplots()
     for label, (name, curve) in enumerate(curves.items()):
         if curve.objects and len(curve.recall):
@@ -36,13 +38,13 @@ def curves_figure(curves: Mapping[str, Curve]) -> str:
             axes.plot(curve.recall[rows], curve.precision[rows], label=name, color=colour, linewidth=1.2)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision")
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+    _legend_below(figure)
     return _svg(figure)
 
 
 def recall_figure(curve: Mapping[str, Sequence[float]]) -> str:
     """What the first windows of an image cover, against how many they are; see `recall_curve`."""
-    figure = _figure(6, 3.6)
+    figure = _figure(5.2, 3.4)
     axes = figure.subplots()
     for name, title in PANELS.items():
         axes.plot(curve["windows"], curve[name], marker=".", label=title)
@@ -55,7 +57,7 @@ def recall_figure(curve: Mapping[str, Sequence[float]]) -> str:
 
 def mining_figure(log: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
     """The negatives that each class was trained on, along the images that were gone through."""
-    figure = _figure(7, 4)
+    figure = _figure(5.2, _height(class_names))
     axes = figure.subplots()
     for label, name in enumerate(class_names):
         events = [event for event in log if event["event"] == "train" and event["class"] == label]
@@ -65,7 +67,7 @@ def mining_figure(log: Sequence[Mapping[str, Any]], class_names: Sequence[str]) 
     axes.set(xlabel="images gone through", ylabel="negatives in a training")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+    _legend_below(figure)
     return _svg(figure)
 
 
@@ -92,6 +94,16 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _height(classes: Sequence[str] | Mapping[str, Any]) -> float:
+    """Inches of a figure with so many classes in its legend."""
+    return 3.6 + 0.18 * math.ceil(len(classes) / COLUMNS)
+
+
+def _legend_below(figure: Figure) -> None:
+    """The classes below the axes, in columns: beside them a phone would have no room for the curves."""
+    figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize=8)
 
 
 def _svg(figure: Figure) -> str:
