@@ -66,6 +66,12 @@ def encode(boxes: Boxes, targets: Boxes) -> np.ndarray:
     return np.concatenate([shift, np.log(target_sides / sides)], axis=1).astype(np.float32)
 
 
+def move(boxes: Boxes, offsets: np.ndarray, size: Size) -> Boxes:
+    """`decode`, clipped to an image of `size`; a box that would leave it, or shrink to nothing, stays where it was."""
+    moved = clip(decode(boxes, offsets), size)
+    return np.where(nonempty(moved)[:, None], moved, boxes)
+
+
 def decode(boxes: Boxes, offsets: np.ndarray) -> Boxes:
     """Undo `encode`: the boxes moved by the offsets, float32 [N, 4]; not clipped.
 

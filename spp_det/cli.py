@@ -11,6 +11,7 @@ from spp_det import __version__
 from spp_det.commands.classes import add_class, remove_class, rename_class
 from spp_det.commands.data import check_data
 from spp_det.commands.doctor import doctor
+from spp_det.commands.export import export
 from spp_det.commands.looking import detect
 from spp_det.commands.training import calibrate, compress, evaluate, report, status, train
 from spp_det.tooling import run_tool
@@ -26,6 +27,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "calibrate": calibrate,
         "compress": compress,
     },
+    "Take one elsewhere": {"export": export},
     "This machine": {"doctor": doctor},
 }
 

@@ -43,6 +43,11 @@ REQUIRED = {
 }
 OPTIONAL = {
     "opencv-contrib-python": "EdgeBoxes, in place of opencv-python",
+    "onnxruntime": "running exported detectors",
+    "onnx": "exporting detectors",
+    "onnxscript": "exporting detectors",
+    "supervision": "Detections.to_supervision",
+    "fiftyone": "Detections.to_fiftyone",
 }
 
 

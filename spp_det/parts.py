@@ -13,9 +13,9 @@ from spp_det.datasets import Dataset, open_dataset
 from spp_det.errors import ConfigError
 from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, compress_head, fill_from_pretrained
-from spp_det.proposals import PROPOSALS, JoinedProposals, ProposalMethod
+from spp_det.proposals import ProposalMethod, choice
 from spp_det.regions import REGIONS, RegionExtractor
-from spp_det.resolve import call_part, resolve
+from spp_det.resolve import resolve
 from spp_det.training import SvmSettings
 
 
@@ -33,22 +33,8 @@ def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod:
-    """The proposal method; `threads` bounds those of one image."""
-    settings = config.proposals
-    if "+" in settings.method:
-        methods = settings.method.split("+")
-        each = [msgspec.structs.replace(settings, method=method.strip()) for method in methods]
-        return JoinedProposals(
-            [make_proposals(msgspec.structs.replace(config, proposals=one), threads) for one in each]
-        )
-    part = resolve(settings.method, PROPOSALS, "proposals.method")
-    if settings.method == "file":
-        return part(settings.file)
-    if settings.method == "selective_search":
-        return part(settings.mode, config.seed, settings.min_side, settings.max_windows, threads)
-    if settings.method == "edge_boxes":
-        return part(settings.file, settings.max_windows, settings.min_side)
-    return call_part(part, "proposals")
+    """The proposal method that the configuration names; `threads` bounds those of one image."""
+    return choice.make_proposals(config.proposals, config.seed, threads)
 
 
 def make_trunk(config: Config) -> Trunk:

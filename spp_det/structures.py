@@ -167,3 +167,31 @@ class Detections(_Fields):
 
         arrays: dict[str, Any] = {"boxes": self.boxes, "labels": self.labels, "scores": self.scores}
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    def to_coco(self, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+        """COCO's annotations of image `image_id`; the category of label 0 is 1, and their ids count from `first_id`.
+
+        Boxes are [x, y, width, height] in px, a score is an SVM margin.
+        """
+        from spp_det.conversions import coco_annotations
+
+        return coco_annotations(self, image_id, first_id)
+
+    def to_supervision(self) -> Any:
+        """supervision's `Detections`, with "class_name" and "score", the SVM margin, among its data.
+
+        `confidence` is the probability, or the margin of a detector that is not calibrated. Raises SppDetError where
+        supervision is not installed.
+        """
+        from spp_det.conversions import to_supervision
+
+        return to_supervision(self)
+
+    def to_fiftyone(self, size: Size) -> Any:
+        """FiftyOne's `Detections`, boxes as shares of the image's `size`; "score" beside `confidence`, as above.
+
+        Raises SppDetError where fiftyone is not installed.
+        """
+        from spp_det.conversions import to_fiftyone
+
+        return to_fiftyone(self, size)

@@ -8,12 +8,14 @@ python tools/benchmark.py proposals-scaling --data data/VOCdevkit [--plot FILE] 
 python tools/benchmark.py faster-rcnn --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
+python tools/benchmark.py export --data data/VOCdevkit [--run runs/voc07_lite0] [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +82,14 @@ def main(argv: list[str] | None) -> int:
     views.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     views.set_defaults(measure=measure_views)
 
+    exported = parts.add_parser("export", help="an exported detector by onnxruntime, beside the one of torch")
+    exported.add_argument("--run", type=Path, help="a trained run, in place of untrained layers, dense and compressed")
+    exported.add_argument("--trunk", default="efficientnet_lite0", help="else a trunk (efficientnet_lite0)")
+    exported.add_argument("--weights", default="default", help="and its weights (default)")
+    exported.add_argument("--scale", type=int, default=600, help="and the short side of the image, px (600)")
+    exported.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
+    exported.set_defaults(measure=measure_export)
+
     adding = parts.add_parser("add-class", help="one more class for a trained run, from a few images")
     adding.add_argument("--run", type=Path, required=True, help="a trained run; it stays as it is")
     adding.add_argument("--name", required=True, help="the class; where the run knows it, it is removed first")
@@ -89,15 +99,15 @@ def main(argv: list[str] | None) -> int:
     adding.add_argument("--test", type=int, default=0, help="take the AP on so many test images, before and after (0)")
     adding.set_defaults(measure=measure_adding)
 
-    for part in (pooling, detect):
+    for part in (pooling, detect, exported):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling, stages, faster, views):
+    for part in (proposals, scaling, stages, faster, views, exported):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
     for part in (proposals, scaling, stages):
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -142,6 +152,23 @@ def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
     objects = comparison.figures["quality"]["spp_det"]["objects"]
     plot_recall(curves, f"{len(ids)} images of VOC2007 {args.split}, {objects} objects", args.plot)
     return comparison.figures | {"curves": curves}
+
+
+def measure_export(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `export`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation.export_speed import compare_exports, export_table, write_untrained
+    from spp_det.parts import spread
+
+    prepare()
+    dataset = VOCDataset(args.data, split="test")
+    images = [(image_id, dataset.image(image_id)) for image_id in spread(dataset.ids, args.images)]
+    with tempfile.TemporaryDirectory() as name, progress("timing") as show:
+        folder = Path(name)
+        untrained = {} if args.run else write_untrained(folder, args.trunk, args.weights, args.scale)
+        result = compare_exports(untrained or {args.run.name: args.run}, folder, images, args.windows, progress=show)
+    console.print(export_table(result))
+    return result
 
 
 def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spp_det.commands.options import AsJson
+from spp_det.commands.options import AsJson, usage_error
 
 
 class Form(StrEnum):
@@ -32,6 +32,10 @@ def detect(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="a trained run (default: the detector that ships)")
     ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option("--onnx", metavar="DIR", help="in place of a run what spp-det export wrote; needs no torch"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder for what is written")] = Path("found"),
     save: Annotated[
         list[Form] | None,
@@ -49,6 +53,14 @@ def detect(
         typer.Option("--min-probability", min=0, max=1, help="leave out less likely ones, of a calibrated detector"),
     ] = None,
     every: Annotated[int, typer.Option("--every", min=1, help="of a video look at each so-manieth frame")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="processes that read pictures and make windows ahead (default: by their number and the cores)",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in pictures and videos.
@@ -56,12 +68,14 @@ def detect(
     Prints a line an image, with --json a line of JSON, and draws the boxes into copies of the pictures. A file that
     cannot be read is named, the others are looked at all the same, and the exit code is 1.
     """
+    if run is not None and onnx is not None:
+        raise usage_error("give a run or what was exported, and not both", "--run, --onnx")
     from spp_det.pipeline import Looking, detect_files
     from spp_det.shipped import shipped_run
 
     forms = [form.value for form in dict.fromkeys(save)] if save else [] if as_json else ["drawn"]
     if min_score is None and min_probability is None:
         min_score = 0.0
-    looking = Looking(min_score, min_probability, forms, out, every, as_json)
-    code = detect_files(run or shipped_run(), pictures, looking)
+    looking = Looking(min_score, min_probability, forms, out, every, as_json, workers)
+    code = detect_files(onnx or run or shipped_run(), pictures, looking, exported=onnx is not None)
     raise typer.Exit(code)

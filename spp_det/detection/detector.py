@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,39 @@ class Detector(WindowDetector):
         ] = {}  # examples of classes that were changed since; None: forgotten
 
     @classmethod
+    def new(cls, config: Config | None = None) -> Detector:
+        """A detector that is still to be fitted; config: how, None for settings chosen by what it is fitted on."""
+        missing: Any = _Unfitted()
+        detector = cls(missing, missing, missing)
+        detector.config = config
+        return detector
+
+    def fit(
+        self,
+        dataset: Any,
+        classes: Sequence[str] | None = None,
+        folder: str | PathLike[str] | None = None,
+        settings: Sequence[str] = (),
+        verbose: bool = False,
+    ) -> Self:
+        """Learn from images and boxes, from the beginning, and return itself.
+
+        dataset: of this package, torchvision's VOCDetection or CocoDetection, or (image, target) pairs, see
+        datasets/memory.py; classes: the names of its labels. The settings are those of the detector's configuration;
+        one made by `new()` has them chosen by the images, as `spp-det train --data` does. settings: changes, such as
+        "svm.C=0.01". folder: where the run is written and goes on after a stop, None for none that stays.
+        What was learnt is in `class_names`, `svms.coef_`, `regressor.weights_` and the layers of `regions.head`.
+        Raises ConfigError for a detector made of parts by hand, since nothing says how to train them, and where there
+        is no object, DataError for an image or a box that cannot be used.
+        """
+        if self.config is None and not isinstance(self.regions, _Unfitted):
+            raise ConfigError("a detector made of parts cannot be fitted: begin with Detector.new()")
+        from spp_det.pipeline.fitting import fit_detector  # training is not in the way of who detects
+
+        fit_detector(self, dataset, classes, folder, settings, verbose)
+        return self
+
+    @classmethod
     def load(cls, path: str | PathLike[str], precision: str = "auto", **options: Any) -> Detector:
         """The detector that a run left in a folder; raises SppDetError where it is missing or incomplete.
 
@@ -191,6 +224,29 @@ class Detector(WindowDetector):
         from spp_det.detection.bundle import load_detector  # bundle.py knows every part, this file none of them
 
         return load_detector(path, precision=precision, **options)
+
+    @classmethod
+    def load_onnx(cls, path: str | PathLike[str], trust: Iterable[str] = ()) -> Detector:
+        """The detector that `export` or `spp-det export` wrote into a folder, run by onnxruntime, without torch.
+
+        It detects as any other does; it cannot be changed, saved or exported. trust: packages of your own whose
+        proposals the folder may name. Raises DataError for a folder that is not whole, SppDetError where onnxruntime is
+        not installed.
+        """
+        from spp_det.export.runtime import load_exported
+
+        return load_exported(path, trust)
+
+    def export(self, path: str | PathLike[str]) -> None:
+        """Write the detector into a folder as ONNX graphs and a manifest, from which `load_onnx` makes it again.
+
+        docs/export.md says what the graphs take and give. Everything is in float32, whatever this detector computes in.
+        Raises ConfigError for a detector that did not come from a folder or whose parts are not linear, SppDetError
+        where the packages for it are not installed (`pip install "spp_det[export]"`).
+        """
+        from spp_det.export import export_detector
+
+        export_detector(self, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the detector into a folder, its own or another, from which `load` makes it again.
@@ -348,6 +404,13 @@ class Detector(WindowDetector):
         stays = self.first_look.keeps(self.regions, features, boxes[first])
         rows = np.flatnonzero(stays[place])
         return rows, first[stays], (np.cumsum(stays) - 1)[place[rows]]
+
+
+class _Unfitted:
+    """What stands for the parts of a detector that was not fitted yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError("the detector is not fitted yet: call its fit(dataset)")
 
 
 def read_pixels(image: str | PathLike[str] | Image) -> tuple[Image, str]:

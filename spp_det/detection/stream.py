@@ -1,4 +1,8 @@
-"""Many images in a row: other processes read the next ones and make their windows while this one detects."""
+"""Many images in a row: other processes read the next ones and make their windows while this one detects.
+
+For images that stand in line for one detector; `parallel.map_ordered` is for work that threads can share, such as
+reading a split.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from itertools import islice
 from multiprocessing import get_context
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from spp_det.detection.detector import WindowDetector
 from spp_det.errors import SppDetError
@@ -21,6 +26,7 @@ from spp_det.structures import Boxes, Detections, Image, Proposals, check_image
 
 Source = str | PathLike[str] | Image
 AHEAD = 2  # images that wait for each process
+K = TypeVar("K")
 
 
 def detect_many(
@@ -42,8 +48,8 @@ def detect_many(
     count = max(1, available_cores() - 1) if workers is None else workers
     if count < 0:
         raise ValueError(f"there are 0 processes or more, not {count}")
-    looks = _looks_here(detector.proposals, images) if count == 0 else _looks_ahead(detector.proposals, images, count)
-    for name, look in looks:
+    named = ((_name(source, number), source) for number, source in enumerate(images))
+    for name, look in windows_ahead(detector.proposals, named, count):
         try:
             image, boxes = look()
         except SppDetError as fault:
@@ -61,34 +67,37 @@ class WorkerError(SppDetError):
 Look = tuple[Image, Boxes]  # what a process finds: the pixels, and the windows
 
 
-def _looks_here(proposals: ProposalMethod, images: Iterable[Source]) -> Iterator[tuple[str, Callable[[], Look]]]:
-    for number, source in enumerate(images):
-        yield _name(source, number), lambda source=source: _look(proposals, source)  # type: ignore[misc]
+def windows_ahead(
+    proposals: ProposalMethod, images: Iterable[tuple[K, Source | SppDetError]], workers: int
+) -> Iterator[tuple[K, Callable[[], Look]]]:
+    """Each image's key, and a function that waits for its pixels and windows; the next images are under way meanwhile.
 
-
-def _looks_ahead(
-    proposals: ProposalMethod, images: Iterable[Source], workers: int
-) -> Iterator[tuple[str, Callable[[], Look]]]:
-    """Each image's name, and a function that waits for what a process found; the next images are under way."""
+    images: with a key each, whose text is the image's name in an error; in place of an image the fault that there is
+    none, which the function then raises in its turn. workers: processes, 0 for none. See `detect_many`.
+    """
+    if workers == 0:
+        for key, source in images:
+            yield key, lambda source=source: _look(proposals, source)  # type: ignore[misc]
+        return
     one_thread = copy.copy(proposals)
     if hasattr(one_thread, "threads"):
         one_thread.threads = 1
-    rest = iter(enumerate(images))
-    waiting: deque[tuple[str, Future[Look]]] = deque()
+    rest = iter(images)
+    waiting: deque[tuple[K, Future[Look]]] = deque()
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (one_thread,)) as pool:
         try:
             while True:
-                for number, source in islice(rest, (AHEAD + 1) * workers - len(waiting)):
-                    waiting.append((_name(source, number), _submit(pool, source)))
+                for key, source in islice(rest, (AHEAD + 1) * workers - len(waiting)):
+                    waiting.append((key, _submit(pool, source)))
                 if not waiting:
                     return
-                name, future = waiting.popleft()
-                yield name, lambda name=name, future=future: _wait(name, future)  # type: ignore[misc]
+                key, future = waiting.popleft()
+                yield key, lambda key=key, future=future: _wait(str(key), future)  # type: ignore[misc]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, source: Source) -> Future[Look]:
+def _submit(pool: ProcessPoolExecutor, source: Source | SppDetError) -> Future[Look]:
     try:
         return pool.submit(_look_in_process, source)
     except BrokenProcessPool as fault:  # told when it is this image's turn: others before it may be done
@@ -111,11 +120,13 @@ def _begin(proposals: ProposalMethod) -> None:
     _of_process.append(proposals)
 
 
-def _look_in_process(source: Source) -> Look:
+def _look_in_process(source: Source | SppDetError) -> Look:
     return _look(_of_process[0], source)
 
 
-def _look(proposals: ProposalMethod, source: Source) -> Look:
+def _look(proposals: ProposalMethod, source: Source | SppDetError) -> Look:
+    if isinstance(source, SppDetError):
+        raise source
     if isinstance(source, (str, PathLike)):
         image, image_id = read_image(source), Path(source).stem
     else:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from spp_det.detection import Detector
+from spp_det.detection.stream import windows_ahead
 from spp_det.errors import DataError, SppDetError
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset
-from spp_det.pipeline.pictures import Frame, Source, count_frames, find_sources, read_frames
+from spp_det.pipeline.pictures import Frame, Source, count_frames, find_sights, find_sources
 from spp_det.pipeline.saving import SAVERS, Saver, describe
-from spp_det.structures import Detections
+from spp_det.structures import Detections, Proposals
 from spp_det.tooling import console, notes, progress
 from spp_det.trust import load_run_config
+
+FEW = 20  # images up to which starting other processes takes longer than they save
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Looking:
     min_score: SVM margins below it are left out, None for none; min_probability: likewise, of a calibrated one.
     save: keys of SAVERS; out: the folder they write to.
     every: of a video look at each so-manieth frame. as_json: print a line of JSON an image in place of words.
+    workers: processes that read pictures and make their windows; None: one for each core but one, and none for FEW
+    images or less. What is found does not depend on it.
     """
 
     min_score: float | None = 0.0
@@ -37,49 +40,80 @@ class Looking:
     out: Path = Path("found")
     every: int = 1
     as_json: bool = False
+    workers: int | None = None
 
 
-def detect_files(run: Path, words: Sequence[str], looking: Looking) -> int:
+def detect_files(run: Path, words: Sequence[str], looking: Looking, exported: bool = False) -> int:
     """Detect in what the words name (see `find_sources`); returns 0, or 1 where a file could not be read.
 
-    Such a file is named on standard error, and the others are looked at all the same. Raises DataError for a word that
-    names nothing, two files that would be written to one, and a run that is not whole.
+    Such a file is named on standard error, and the others are looked at all the same. exported: `run` is a folder that
+    `Detector.export` wrote; torch is not imported then. Raises DataError for a word that names nothing, two files that
+    would be written to one, and a run that is not whole, WorkerError where a process dies, with the picture's name.
     """
     sources = find_sources(words)
     if looking.save:
         _check_names(sources, looking.out)
-    torch.set_num_threads(available_cores())
-    detector = Detector.load(run)
+    detector = Detector.load_onnx(run) if exported else _load(run)
     savers: list[Saver] = [SAVERS[name](looking.out) for name in looking.save]
-    faults, found = 0, Counter[str]()
+    found, done = Counter[str](), 0
+    faults: list[str] = []
     with progress("detecting") as show:
-        total, done = count_frames(sources, looking.every), 0
-        for source in sources:
-            try:
-                for frame in read_frames(source, looking.every):
-                    windows = detector.proposals.propose(frame.image, source.stem)
-                    detections = detector.detect(frame.image, windows, looking.min_score, looking.min_probability)
-                    _say(frame, detections, looking.as_json)
-                    found.update(detections.names)
-                    for saver in savers:
-                        saver.add(frame, detections)
-                    done += 1
-                    show(done, max(total, done))
-            except DataError as fault:
-                if fault.path != source.shown:
-                    raise  # not the picture's fault
-                faults += 1
-                print(f"error: {fault}", file=sys.stderr)
+        total = _count(sources, looking.every)
+        for frame, windows in _frames(detector, sources, looking, total, faults):
+            detections = detector.detect(frame.image, windows, looking.min_score, looking.min_probability)
+            _say(frame, detections, looking.as_json)
+            found.update(detections.names)
+            for saver in savers:
+                saver.add(frame, detections)
+            done += 1
+            show(done, max(total, done))
         if done:
             for saver in savers:
                 saver.close()
     if savers and done:
         notes.print(f"{done} images, {found.total()} objects; see {looking.out}", soft_wrap=True, markup=False)
-    return int(faults > 0)
+    return int(bool(faults))
+
+
+def _load(run: Path) -> Detector:
+    import torch  # not for an exported detector
+
+    torch.set_num_threads(available_cores())
+    return Detector.load(run)
+
+
+def _count(sources: Sequence[Source], every: int) -> int:
+    """How many images there are, as far as the videos can be opened; those that cannot are told in their turn."""
+    total = 0
+    for source in sources:
+        with contextlib.suppress(DataError):
+            total += count_frames([source], every)
+    return total
+
+
+def _frames(
+    detector: Detector, sources: Sequence[Source], looking: Looking, total: int, faults: list[str]
+) -> Iterator[tuple[Frame, Proposals]]:
+    """Each image with its windows; what cannot be read is told on standard error, and goes to `faults`."""
+    workers = looking.workers
+    if workers is None:
+        workers = max(1, available_cores() - 1) if total > FEW else 0
+    for sight, look in windows_ahead(detector.proposals, find_sights(sources, looking.every), workers):
+        try:
+            image, boxes = look()
+        except DataError as fault:
+            if fault.path != sight.source.shown:
+                raise  # not the picture's fault
+            faults.append(str(fault))
+            print(f"error: {fault}", file=sys.stderr)
+            continue
+        yield sight.frame(image), Proposals(boxes)
 
 
 def split_pictures(run: Path, split: str, images: int) -> list[str]:
     """The files of the first `images` images of a split of a run's data set."""
+    from spp_det.parts import make_dataset  # it knows every part, most of which need torch
+
     dataset = make_dataset(load_run_config(run), split)
     return [str(dataset.image_path(image_id)) for image_id in dataset.ids[:images]]
 

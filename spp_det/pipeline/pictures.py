@@ -6,14 +6,14 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from spp_det.errors import DataError
-from spp_det.images import MAX_PIXELS, decode_image, read_image
+from spp_det.images import MAX_PIXELS, decode_image
 from spp_det.structures import Image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")  # what is taken from a folder
@@ -46,24 +46,37 @@ class Source:
         return Path(self.name).suffix.lower() in VIDEOS
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One image to look at: a picture, or a frame of a video.
+@dataclass(frozen=True)
+class Sight:
+    """One thing to look at: a picture, or a frame of a video.
 
-    image: uint8 [H, W, 3]; number, seconds: which frame of its video, from 0, and when; None for a picture.
+    number, seconds: which frame of its video, from 0, and when; None for a picture.
     rate: frames a second of a video, those that are left out aside.
     """
 
     source: Source
-    image: Image
     number: int | None = None
     seconds: float | None = None
     rate: float = 0.0
+
+    def __str__(self) -> str:
+        return self.source.shown if self.number is None else f"{self.source.shown}, frame {self.number}"
 
     @property
     def stem(self) -> str:
         """A name for files of this frame alone."""
         return self.source.stem if self.number is None else f"{self.source.stem}_{self.number:06d}"
+
+    def frame(self, image: Image) -> Frame:
+        """The same with its pixels, uint8 [H, W, 3]."""
+        return Frame(self.source, self.number, self.seconds, self.rate, image=image)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame(Sight):
+    """A sight with its image, uint8 [H, W, 3]."""
+
+    image: Image = field(kw_only=True)
 
 
 def find_sources(words: Iterable[str]) -> list[Source]:
@@ -94,17 +107,24 @@ def count_frames(sources: Iterable[Source], every: int = 1) -> int:
     return sum(-(-_stated_frames(source) // every) if source.is_video else 1 for source in sources)
 
 
-def read_frames(source: Source, every: int = 1) -> Iterator[Frame]:
-    """The picture, or each `every`th frame of the video. Raises DataError where it cannot be read."""
-    if source.is_video:
-        yield from _video_frames(source, every)
-    elif source.name == STANDARD_INPUT:
-        yield Frame(source, decode_image(sys.stdin.buffer.read(), source.shown))
-    else:
-        yield Frame(source, read_image(source.name))
+def find_sights(sources: Iterable[Source], every: int = 1) -> Iterator[tuple[Sight, str | Image | DataError]]:
+    """What there is to look at, in order: each picture by its path, and each `every`th frame of a video by its pixels.
+
+    In place of what cannot be read stands the DataError that says so; pictures are not read here.
+    """
+    for source in sources:
+        try:
+            if source.is_video:
+                yield from _video_frames(source, every)
+            elif source.name == STANDARD_INPUT:
+                yield Sight(source), decode_image(sys.stdin.buffer.read(), source.shown)
+            else:
+                yield Sight(source), source.name
+        except DataError as fault:
+            yield Sight(source), fault
 
 
-def _video_frames(source: Source, every: int) -> Iterator[Frame]:
+def _video_frames(source: Source, every: int) -> Iterator[tuple[Sight, Image]]:
     video = _open_video(source)
     rate = video.get(cv2.CAP_PROP_FPS) or 25.0  # some files do not say
     number = 0
@@ -115,7 +135,7 @@ def _video_frames(source: Source, every: int) -> Iterator[Frame]:
                 if not taken:
                     raise DataError(source.name, f"its frame {number} cannot be decoded")
                 image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-                yield Frame(source, image, number, round(number / rate, 3), rate / every)
+                yield Sight(source, number, round(number / rate, 3), rate / every), image
             number += 1
     finally:
         video.release()

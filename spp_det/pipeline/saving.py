@@ -119,7 +119,7 @@ class CocoFile:
         image_id = len(self.images) + 1
         name = frame.source.name if frame.number is None else f"{frame.source.name}#{frame.number}"
         self.images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        self.annotations += coco_annotations(detections, image_id, len(self.annotations) + 1)
+        self.annotations += detections.to_coco(image_id, len(self.annotations) + 1)
         self.class_names = detections.class_names
 
     def close(self) -> None:
@@ -127,19 +127,6 @@ class CocoFile:
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(self.class_names)]
         found = {"images": self.images, "categories": categories, "annotations": self.annotations}
         write_json(self.path, found)
-
-
-def coco_annotations(detections: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-    """COCO's annotations of the detections of one image; the category of label 0 is 1."""
-    rows = []
-    for number, ((x1, y1, x2, y2), score, label) in enumerate(
-        zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-    ):
-        box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
-        area = round((x2 - x1) * (y2 - y1), 2)
-        about = {"id": first_id + number, "image_id": image_id, "category_id": label + 1, "iscrowd": 0}
-        rows.append({**about, "bbox": box, "area": area, "score": round(score, 4)})
-    return rows
 
 
 class CsvFile:

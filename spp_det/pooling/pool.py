@@ -84,7 +84,7 @@ def pool_windows(
     target = _check_out(_to_numpy(out), len(boxes), vector_length(channels, levels), rows is not None)
     places = np.arange(len(boxes)) if rows is None else _check_rows(_to_numpy(rows), len(boxes), len(target))
     if len(boxes):
-        plan = _plan(levels)
+        plan = pooling_plan(levels)
         squares = _squares(cells, boxes, plan)
         pool_kernel(squares, boxes, plan, places, target, cells.shape[2], numba.get_num_threads())
     return out
@@ -136,8 +136,8 @@ def _check_rows(rows: npt.NDArray[Any], num: int, limit: int) -> Cells:
 
 
 @lru_cache(maxsize=64)
-def _plan(levels: tuple[int, ...]) -> Cells:
-    """Finest level first, each taken from the smallest level that it divides: `plan` of `pool_kernel`."""
+def pooling_plan(levels: tuple[int, ...]) -> Cells:
+    """Finest level first, each taken from the smallest level that it divides: `plan` of `pool_kernel`, int64 [L, 4]."""
     starts = np.cumsum([0, *(n * n for n in levels)])
     done: list[tuple[int, int]] = []
     plan = []

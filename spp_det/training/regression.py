@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.boxes import clip, decode, encode, nonempty
+from spp_det.boxes import encode, move
 from spp_det.structures import Boxes, Labels, Size
 from spp_det.training.ridge import solve_ridge
 from spp_det.training.source import Progress, Vectors, WindowSource, count_classes, silent
@@ -173,12 +173,8 @@ class BoxRegressor:
         return offsets
 
     def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size, rows: Rows | None = None) -> Boxes:
-        """The boxes moved by what their features say, and clipped to the image: float32 [N, 4]; see `predict`.
-
-        A box that would leave the image, or shrink to nothing, stays where it was.
-        """
-        moved = clip(decode(boxes, self.predict(features, labels, rows)), size)
-        return np.where(nonempty(moved)[:, None], moved, boxes)
+        """The boxes moved by what their features say, float32 [N, 4]; see `predict`, and `move` in boxes.py."""
+        return move(boxes, self.predict(features, labels, rows), size)
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learnt, as arrays that go into a safetensors file."""

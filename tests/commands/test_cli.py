@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 import tomllib
@@ -14,11 +15,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from spp_det import cli
 from spp_det.datasets import make_shapes
+from spp_det.detection import Detector
 from spp_det.images import read_image
 from spp_det.installation import REQUIRED
+from spp_det.structures import Proposals
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = [
@@ -163,6 +167,68 @@ def test_a_broken_picture_among_good_ones(
     assert f"error: {folder / 'a.jpg'}: is not an image" in err
     assert out.startswith(f"{folder / 'b.jpg'}: ")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.jpg"]
+
+
+class DyingProposals:
+    """Ends its process, as the system does where memory runs out, at an image that is 13 pixels high."""
+
+    def propose(self, image: np.ndarray, image_id: str) -> Proposals:
+        if len(image) == 13:
+            os._exit(9)
+        return Proposals(np.array([[0, 0, 20, 13]], np.float32))
+
+
+def test_processes_change_nothing_of_what_is_found(
+    capsys: pytest.CaptureFixture[str], run: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    words = ["detect", pictures[0], tmp_path / "broken.mp4", tmp_path / "broken.jpg", pictures[1], "--run", run]
+    words += ["--json", "--min-score", "-0.9"]
+    alone, ahead = (call(capsys, *words, "--workers", count) for count in ("0", "1"))
+    assert alone[:2] == ahead[:2]
+    assert faults(alone[2]) == faults(ahead[2])
+    assert alone[0] == 1
+    assert [json.loads(line)["image"] for line in alone[1].splitlines()] == [str(path) for path in pictures]
+    named = [line.split(": ")[1] for line in faults(alone[2])]
+    assert named == [str(tmp_path / "broken.mp4"), str(tmp_path / "broken.jpg")]
+
+
+def faults(err: str) -> list[str]:
+    """The errors on standard error, without the progress that a slow machine shows between them."""
+    return [line for line in err.splitlines() if line.startswith("error: ")]
+
+
+def test_a_process_that_dies_is_told_with_the_picture(
+    capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        PillowImage.new("RGB", (20, 13 if number == 3 else 14)).save(tmp_path / f"{number}.png")
+    detector = Detector.load(run)
+    detector.proposals = DyingProposals()
+    monkeypatch.setattr("spp_det.pipeline.detecting._load", lambda _: detector)
+    code, out, err = call(capsys, "detect", tmp_path, "--run", run, "--workers", "1", "--json")
+    assert (code, len(out.splitlines())) == (1, 3)
+    died = "the process that made its windows has died (killed, or out of memory?)"
+    assert faults(err) == [f"error: {tmp_path / '3.png'}: {died}"]
+
+
+def test_export_and_detect_by_onnx(
+    capsys: pytest.CaptureFixture[str], run: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    code, out, _ = call(capsys, "export", run, "--out", tmp_path / "onnx", "--json")
+    assert (code, set(json.loads(out)["bytes"])) == (0, {"trunk.onnx", "windows.onnx", "head.onnx", "layers.bin"})
+    words = ["detect", *pictures, "--json", "--min-score", "-0.9"]
+    code, out, _ = call(capsys, *words, "--onnx", tmp_path / "onnx")
+    assert code == 0
+    detector = Detector.load(run, precision="float32")
+    for path, line in zip(pictures, out.splitlines(), strict=True):
+        found, expected = json.loads(line)["detections"], detector.detect(path, min_score=-0.9)
+        assert [one["class"] for one in found] == expected.names
+        np.testing.assert_allclose([one["score"] for one in found], expected.scores, atol=2e-4)
+    assert call(capsys, *words, "--run", run, "--onnx", tmp_path)[0] == 2
+    code, _, err = call(capsys, *words, "--onnx", tmp_path)
+    assert (code, err) == (1, f"error: {tmp_path}: holds no exported detector; spp-det export writes one\n")
 
 
 def test_two_pictures_of_one_name(
