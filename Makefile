@@ -44,8 +44,8 @@ DATA ?= data/VOCdevkit
 shipped: $(READY)
 	$(BIN)/spp-det train --config configs/voc0712_lite0.toml --data $(DATA) --out runs/voc0712_lite0
 	$(BIN)/spp-det calibrate runs/voc0712_lite0 --split 2012/val --data $(DATA)
-	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA)
 	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA) --split 2012/val
+	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA)
 	$(BIN)/python tools/ship_detector.py --run runs/voc0712_lite0
 
 peers: $(PEERS_READY)

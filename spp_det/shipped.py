@@ -23,9 +23,14 @@ def shipped_run() -> Path:
     return SHIPPED
 
 
-def detect(image: str | PathLike[str] | Image, min_score: float | None = 0.0) -> Detections:
-    """What the shipped detector sees in an image, a file or uint8 [H, W, 3] in RGB; see `Detector.detect`."""
-    return _shipped_detector().detect(image, min_score=min_score)
+def detect(image: str | PathLike[str] | Image, min_probability: float | None = None) -> Detections:
+    """What the shipped detector sees in an image, a file or uint8 [H, W, 3] in RGB; see `Detector.detect`.
+
+    min_probability: in [0, 1], for every class alike; by default 0.5.
+    """
+    detector = _shipped_detector()
+    threshold = detector.usual_threshold if min_probability is None else {"min_probability": min_probability}
+    return detector.detect(image, **threshold)
 
 
 @cache

@@ -46,11 +46,16 @@ def detect(
         ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="leave out SVM margins below this (default: 0)")
+        float | None, typer.Option("--min-score", help="leave out SVM margins below this (default: 0 where there are no probabilities)")
     ] = None,
     min_probability: Annotated[
         float | None,
-        typer.Option("--min-probability", min=0, max=1, help="leave out less likely ones, of a calibrated detector"),
+        typer.Option(
+            "--min-probability",
+            min=0,
+            max=1,
+            help="leave out less likely ones, of a calibrated detector (default: 0.5)",
+        ),
     ] = None,
     every: Annotated[int, typer.Option("--every", min=1, help="of a video look at each so-manieth frame")] = 1,
     workers: Annotated[
@@ -74,8 +79,6 @@ def detect(
     from spp_det.shipped import shipped_run
 
     forms = [form.value for form in dict.fromkeys(save)] if save else [] if as_json else ["drawn"]
-    if min_score is None and min_probability is None:
-        min_score = 0.0
     looking = Looking(min_score, min_probability, forms, out, every, as_json, workers)
     code = detect_files(onnx or run or shipped_run(), pictures, looking, exported=onnx is not None)
     raise typer.Exit(code)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` ma
     from spp_det.training import SvmSettings
 
 Vectors = npt.NDArray[np.float32]  # [N, D]
+LIKELY = 0.5  # a probability: rather right than wrong
 
 
 class Classifiers(Protocol):
@@ -89,6 +90,11 @@ class WindowDetector(ABC):
     class_names: tuple[str, ...]
     settings: DetectConfig
     calibration: Calibration | None = None  # from scores to probabilities
+
+    @property
+    def usual_threshold(self) -> dict[str, float]:
+        """What `detect` is called with where nobody says what to leave out: a probability, or else an SVM's border."""
+        return {"min_score": 0.0} if self.calibration is None else {"min_probability": LIKELY}
 
     @abstractmethod
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:

@@ -27,14 +27,15 @@ FEW = 20  # images up to which starting other processes takes longer than they s
 class Looking:
     """How `detect_files` looks, and what it writes.
 
-    min_score: SVM margins below it are left out, None for none; min_probability: likewise, of a calibrated one.
+    min_score: SVM margins below it are left out; min_probability: likewise, of a calibrated detector. Without both the
+    detector's `usual_threshold` is taken.
     save: keys of SAVERS; out: the folder they write to.
     every: of a video look at each so-manieth frame. as_json: print a line of JSON an image in place of words.
     workers: processes that read pictures and make their windows; None: one for each core but one, and none for FEW
     images or less. What is found does not depend on it.
     """
 
-    min_score: float | None = 0.0
+    min_score: float | None = None
     min_probability: float | None = None
     save: Sequence[str] = ("drawn",)
     out: Path = Path("found")
@@ -54,13 +55,16 @@ def detect_files(run: Path, words: Sequence[str], looking: Looking, exported: bo
     if looking.save:
         _check_names(sources, looking.out)
     detector = Detector.load_onnx(run) if exported else _load(run)
+    threshold = {"min_score": looking.min_score, "min_probability": looking.min_probability}
+    if looking.min_score is None and looking.min_probability is None:
+        threshold |= detector.usual_threshold
     savers: list[Saver] = [SAVERS[name](looking.out) for name in looking.save]
     found, done = Counter[str](), 0
     faults: list[str] = []
     with progress("detecting") as show:
         total = _count(sources, looking.every)
         for frame, windows in _frames(detector, sources, looking, total, faults):
-            detections = detector.detect(frame.image, windows, looking.min_score, looking.min_probability)
+            detections = detector.detect(frame.image, windows, **threshold)
             _say(frame, detections, looking.as_json)
             found.update(detections.names)
             for saver in savers:
