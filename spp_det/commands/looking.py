@@ -46,7 +46,10 @@ def detect(
         ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="leave out SVM margins below this (default: 0 where there are no probabilities)")
+        float | None,
+        typer.Option(
+            "--min-score", help="leave out SVM margins below this (default: 0 where there are no probabilities)"
+        ),
     ] = None,
     min_probability: Annotated[
         float | None,
