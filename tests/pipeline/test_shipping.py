@@ -28,7 +28,7 @@ QUICK = (
     "finetune.hidden=[16, 16]",
     "finetune.rank=[8, 8]",
     "finetune.standardise=true",
-    "regress.layer=code6",
+    "regress.layer=fc6",
     "detect.vote=true",
     "proposals.max_windows=100",
 )
