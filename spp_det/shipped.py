@@ -29,8 +29,9 @@ def detect(image: str | PathLike[str] | Image, min_probability: float | None = N
     min_probability: in [0, 1], for every class alike; by default 0.5.
     """
     detector = _shipped_detector()
-    threshold = detector.usual_threshold if min_probability is None else {"min_probability": min_probability}
-    return detector.detect(image, **threshold)
+    if min_probability is None:
+        min_probability = detector.usual_threshold["min_probability"]
+    return detector.detect(image, min_probability=min_probability)
 
 
 @cache
