@@ -40,3 +40,10 @@ def test_the_site_builds_and_nothing_in_it_is_missing(tmp_path: Path) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     shown = pages(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
     assert sorted(shown) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+def test_every_block_of_the_command_line_has_its_output() -> None:
+    text = (DOCS / "command-line.md").read_text()
+    blocks = re.findall(r"<!-- (?:run|fails): (.+?) -->\n```text\n(.*?)```\n", text, re.S)
+    assert 0 < len(blocks) == text.count("<!-- ")
+    assert [command for command, printed in blocks if not printed.startswith(f"$ {command}\n")] == []
