@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
+from reference.pictures import seen
 
 from spp_det.config import load_config
 from spp_det.datasets import YoloDataset
@@ -25,7 +26,7 @@ from spp_det.errors import DataError, SppDetError, WeightsError
 from spp_det.files import read_arrays, read_json, read_npz
 from spp_det.images import image_size, read_image
 from spp_det.networks.weights import read_tensors
-from spp_det.pipeline.pictures import Source, count_frames, read_frames
+from spp_det.pipeline.pictures import Source, count_frames
 
 
 def test_an_npz_takes_no_more_memory_than_it_says(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_video_that_is_a_list_of_other_files(tmp_path: Path) -> None:
     assert count_frames([Source(str(tmp_path / "real.mp4"))]) == 3
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile real.mp4\n")
     with pytest.raises(DataError, match="is not a video that can be read"):
-        list(read_frames(Source(str(tmp_path / "list.mp4"))))
+        list(seen(tmp_path / "list.mp4"))
 
 
 def test_a_video_of_huge_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +133,7 @@ def test_a_video_of_huge_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     video.release()
     monkeypatch.setattr("spp_det.pipeline.pictures.MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(DataError, match="has frames of more than"):
-        list(read_frames(Source(str(tmp_path / "a.avi"))))
+        list(seen(tmp_path / "a.avi"))
 
 
 def tar(*members: tuple[str, bytes, bytes]) -> bytes:

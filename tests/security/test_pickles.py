@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from reference.pictures import seen
 
 from spp_det.classification.feature_files import Features, read_features, read_svm
 from spp_det.config import load_config
@@ -22,7 +23,6 @@ from spp_det.files import read_arrays, read_json, read_npz
 from spp_det.images import image_size, read_image
 from spp_det.networks.weights import read_tensors
 from spp_det.original import convert_caffemodel, convert_models, read_caffemodel
-from spp_det.pipeline.pictures import Source, read_frames
 from spp_det.pipeline.status import run_status
 from spp_det.proposals import BoxFile
 from spp_det.tooling import run_tool
@@ -71,8 +71,8 @@ def load_all(run: Path) -> None:
 
 
 def drawn(path: Path) -> None:
-    for frame in read_frames(Source(str(path))):
-        assert frame.image.size
+    for image in seen(path):
+        assert image.size
 
 
 # Where a file is planted, below the folder of a run or beside it, and what reads it there.
