@@ -38,11 +38,6 @@ TUNED = ("finetune.hidden=[512, 512]", "finetune.flip=true", "svm.layer=fc7")
 VARIANTS: dict[str, tuple[str, ...]] = {  # what `choose` says, and changes of it
     "as chosen": (),
     "pool5": POOLED,
-    "pool5, 400 px": (*POOLED, "maps.scales=[400]"),
-    "pool5, C = 0.01": (*POOLED, "svm.C=0.01"),
-    "pool5, positives count 20 times": (*POOLED, "svm.positive_weight=20.0"),
-    "fc7, 400 iterations": (*TUNED, "finetune.iterations=400", "finetune.rates=[[300, 0.001], [100, 0.0001]]"),
-    "fc7, 2000 iterations": (*TUNED, "finetune.iterations=2000", "finetune.rates=[[1400, 0.001], [600, 0.0001]]"),
     "fc7, 400 at rate 0.01": (*TUNED, "finetune.iterations=400", "finetune.rates=[[300, 0.01], [100, 0.001]]"),
     "fc7, 400 at rate 0.01, all background": (
         *TUNED,
@@ -50,6 +45,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # what `choose` says, and changes of i
         "finetune.rates=[[300, 0.01], [100, 0.001]]",
         "finetune.negative_overlap=[0.0, 0.5]",
     ),
+    "pool5, C = 0.01": (*POOLED, "svm.C=0.01"),
+    "pool5, positives count 20 times": (*POOLED, "svm.positive_weight=20.0"),
+    "pool5, 400 px": (*POOLED, "maps.scales=[400]"),
+    "fc7, 400 iterations": (*TUNED, "finetune.iterations=400", "finetune.rates=[[300, 0.001], [100, 0.0001]]"),
+    "fc7, 2000 iterations": (*TUNED, "finetune.iterations=2000", "finetune.rates=[[1400, 0.001], [600, 0.0001]]"),
 }
 PEERS: dict[str, PeerSettings] = {
     "frozen trunk": PeerSettings(frozen=None),
@@ -211,7 +211,7 @@ def measure(
     unknown = [name for name in only if name not in {**variants, **peers}]
     if unknown:
         raise ConfigError(f"there is no {unknown[0]!r}; there is {', '.join([*variants, *peers])}")
-    result = {"setup": dict(setup), "machine": _machine(), "points": []}
+    result: dict[str, Any] = {"setup": dict(setup), "machine": _machine(), "points": []}
     if path.exists():
         result = read_json(path)
         if result.get("setup") != result["setup"] | dict(setup):

@@ -87,7 +87,7 @@ def plot_points(points: Points, title: str, path: Path, method: str = "11point")
 
 
 def _draw(points: Points, axes: Any, clock: str, method: str) -> None:
-    """One panel: spp_det's variants on one line, a line for each of Faster R-CNN's settings."""
+    """One panel: a point for each of spp_det's variants, a line for each of Faster R-CNN's settings."""
     lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for point in points:
         name = "" if point["side"] == OURS else point["name"]
@@ -97,7 +97,9 @@ def _draw(points: Points, axes: Any, clock: str, method: str) -> None:
         ordered = sorted(of_line, key=lambda point: point[clock])
         x = [point[clock] for point in ordered]
         y = [100 * point["ap"][method] for point in ordered]
-        axes.plot(x, y, "o-", color=next(used[side]), label=f"{side}, {name}" if name else side)
+        axes.plot(
+            x, y, "o" if side == OURS else "o-", color=next(used[side]), label=f"{side}, {name}" if name else side
+        )
         if side == OURS:
             for point, at in zip(ordered, zip(x, y, strict=True), strict=True):
                 axes.annotate(point["name"], at, textcoords="offset points", xytext=(5, -11), fontsize="x-small")
