@@ -10,6 +10,7 @@ python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py export --data data/VOCdevkit [--run runs/voc07_lite0] [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
+python tools/benchmark.py time-to-detector --data data/VOCdevkit --class cat --images 50 200 --json FILE [--plot FILE]
 """
 
 from __future__ import annotations
@@ -99,6 +100,16 @@ def main(argv: list[str] | None) -> int:
     adding.add_argument("--test", type=int, default=0, help="take the AP on so many test images, before and after (0)")
     adding.set_defaults(measure=measure_adding)
 
+    race = parts.add_parser("time-to-detector", help="AP against time on a small set, beside Faster R-CNN, same trunk")
+    race.add_argument("--data", required=True, help="a data set, with images to test on")
+    race.add_argument("--class", dest="name", required=True, help="the class to learn")
+    race.add_argument("--images", type=int, nargs="+", default=[50], help="so many images of it to learn from (50)")
+    race.add_argument("--test", type=int, default=200, help="so many images to test on, half of them with it (200)")
+    race.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of the settings, by name (all)")
+    race.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing more after so many (no end)")
+    race.add_argument("--plot", type=Path, help="draw AP against time into this file")
+    race.set_defaults(measure=measure_race)
+
     for part in (pooling, detect, exported):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
     for part in (proposals, scaling, stages, faster, views, exported):
@@ -109,6 +120,7 @@ def main(argv: list[str] | None) -> int:
         )
     for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported):
         part.add_argument("--json", type=Path, help="write the figures to this file")
+    race.add_argument("--json", type=Path, required=True, help="the points; what it has is not measured again")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
         parser.error("--run and --compressed go together")
@@ -311,6 +323,26 @@ def measure_adding(args: argparse.Namespace) -> dict[str, Any]:
     console.print(f"the weights of the other classes are {'the same' if result['others_unchanged'] else 'CHANGED'}")
     test("added")
     return result | {"run": str(args.run), "class": args.name, "ap": precision}
+
+
+def measure_race(args: argparse.Namespace) -> dict[str, Any]:
+    """The points, the table and the plot of `time-to-detector`."""
+    from spp_det.pipeline.time_to_detector import measure, open_sets
+    from spp_det.report.time_to_detector import plot_points, points_table, verdict_line, verdicts
+
+    prepare()
+    sets = open_sets(Path(args.data), args.name, args.images, args.test)
+    setup = {"class": args.name, "test_images": len(next(iter(sets.values()))[1])}
+    folder = args.json.with_suffix("")
+    result = measure(args.json, setup, sets, folder, minutes=args.minutes, only=args.only)
+    points = [point for point in result["points"] if point["images"] in args.images]
+    console.print(points_table(points))
+    for verdict in verdicts(points):
+        console.print(verdict_line(verdict), soft_wrap=True)
+    if args.plot and points:
+        title = f"one class ({args.name}), {setup['test_images']} test images, {result['machine']['threads']} cores"
+        plot_points(points, title, args.plot)
+    return result
 
 
 def prepare() -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from spp_det.datasets import Dataset
 from spp_det.detection import Detector
 from spp_det.detection.classes import add_class
+from spp_det.evaluation.one_class import testing_ids
 from spp_det.evaluation.voc import average_precision, evaluate_class, match
 from spp_det.structures import Boxes, Detections, Target
 from spp_det.training import BoxRegressor, LinearSVMs, SvmSettings
@@ -66,17 +67,14 @@ def class_precision(
 ) -> float:
     """The average precision of one class on so many images of a data set, half of them with an object of it.
 
-    VOC2007's, in [0, 1]. Raises ValueError where no image has one.
+    VOC2007's, in [0, 1]. Raises DataError where no image has one, ValueError where all that have are difficult.
     """
     label = dataset.class_names.index(name)
-    targets = {image_id: dataset.target(image_id) for image_id in dataset.ids}
-    has = {image_id: bool((target.labels == label).any()) for image_id, target in targets.items()}
-    groups = [[image_id for image_id in dataset.ids if has[image_id] == wanted] for wanted in (True, False)]
-    chosen = [image_id for group in groups for image_id in group[:: max(1, 2 * len(group) // images)][: images // 2]]
+    chosen = testing_ids(dataset, name, images)
     verdicts, scores, objects = [], [], 0
     for done, image_id in enumerate(chosen, 1):
         found = detector.detect(dataset.image(image_id))
-        target = targets[image_id]
+        target = dataset.target(image_id)
         ours, theirs = found.labels == detector.class_names.index(name), target.labels == label
         same = np.zeros(int(ours.sum()), np.int64)
         one = Detections(found.boxes[ours], found.scores[ours], same, (name,))

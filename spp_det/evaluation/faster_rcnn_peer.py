@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class _Backbone(nn.Module):
         self.out_channels = trunk.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x.contiguous(memory_format=torch.channels_last))
+        return self.body(x.contiguous(memory_format=torch.channels_last)).float()  # else anchors come in bfloat16
 
 
 def faster_rcnn(trunk: Trunk, short_side: int, num_classes: int) -> FasterRCNN:
@@ -57,14 +58,18 @@ def faster_rcnn_sides(model: FasterRCNN) -> dict[str, Side]:
     """The whole detection of an image, uint8 [H, W, 3], in float32 and, by torch's autocast, in bfloat16."""
 
     def detect(image: Image, half: bool) -> Any:
-        tensor = torch.from_numpy(image).permute(2, 0, 1).float().div(255)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return model([tensor])
+            return model([image_tensor(image)])
 
     return {
         "Faster R-CNN, float32": lambda image: detect(image, False),
         "Faster R-CNN, bfloat16": lambda image: detect(image, True),
     }
+
+
+def image_tensor(image: Image) -> Tensor:
+    """An image as torchvision's detectors take it: uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div(255)
 
 
 def time_whole(

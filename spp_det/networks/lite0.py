@@ -20,11 +20,18 @@ PREPROCESSING = Preprocessing(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128
 PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def lite0(weights: str = "default", input: str = "default", layer: Literal["last", "expansion"] = "last") -> Trunk:
+def lite0(
+    weights: str = "default",
+    input: str = "default",
+    layer: Literal["last", "expansion"] = "last",
+    folded: bool = True,
+) -> Trunk:
     """EfficientNet-Lite0 at stride 16.
 
     layer "last": the last stage's 320 channels, its stride taken out and its later kernels dilated by 2 in exchange
     (linear: values are of either sign); "expansion": the 672 channels that block 11 expands to, after ReLU6.
+    folded: batch normalisation as a part of the weights. To be learnt further it stays a layer of its own: folded
+    weights are of very different sizes from channel to channel, and no learning rate suits them all.
     Raises WeightsError.
     """
     net = lite0_classifier(weights, output_stride=16)
@@ -32,8 +39,9 @@ def lite0(weights: str = "default", input: str = "default", layer: Literal["last
     if layer == "expansion":
         first = net.blocks[5][0]
         layers[-2:] = [first.conv_pw, first.bn1]
+    body = nn.Sequential(*layers)
     return Trunk(
-        pad_evenly(fold_batchnorm(nn.Sequential(*layers))),
+        pad_evenly(fold_batchnorm(body) if folded else body),
         name="efficientnet_lite0" if layer == "last" else "efficientnet_lite0_expansion",
         out_channels=320 if layer == "last" else 672,
         stride=16,
