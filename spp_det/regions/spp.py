@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -74,8 +74,8 @@ class SPPRegions:
         be cut into strips and would take too much memory; a UserWarning says so.
         """
         size, sizes = self._sizes(image)
-        maps = [np.ascontiguousarray(self._cells(resize(image, scaled)), self.dtype) for scaled in sizes]
-        return ImageMaps(size, self.scales, sizes, tuple(maps))
+        maps = self._largest_first(image, sizes, lambda each: np.ascontiguousarray(self._cells(each), self.dtype))
+        return ImageMaps(size, self.scales, sizes, maps)
 
     def _cells(self, image: Image) -> npt.NDArray[np.float32]:
         return self._within(self.trunk.maps(self.trunk.array(image)[None])[0], image.shape)
@@ -88,9 +88,14 @@ class SPPRegions:
         if not hasattr(self.trunk, "live_map"):
             return self.image_features(image)
         size, sizes = self._sizes(image)
-        return LiveMaps.of(
-            size, sizes, tuple(self._within(self.trunk.live_map(resize(image, scaled)), scaled) for scaled in sizes)
-        )
+        trunk = self.trunk
+        maps = self._largest_first(image, sizes, lambda each: self._within(trunk.live_map(each), each.shape))
+        return LiveMaps.of(size, sizes, maps)
+
+    def _largest_first(self, image: Image, sizes: Sequence[Size], work: Callable[[Image], Any]) -> tuple[Any, ...]:
+        """What a function makes of the image at each size; the smaller ones find the memory of the largest free."""
+        found = {scaled: work(resize(image, scaled)) for scaled in sorted(set(sizes), key=min, reverse=True)}
+        return tuple(found[scaled] for scaled in sizes)
 
     def _sizes(self, image: Image) -> tuple[Size, tuple[Size, ...]]:
         """The size of an image, and that at each scale."""
