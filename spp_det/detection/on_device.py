@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from spp_det.boxes import clip, decode, nonempty
+from spp_det.boxes import move
 from spp_det.detection.candidates import Candidates
 from spp_det.errors import ConfigError
-from spp_det.structures import Boxes, Image, Size
+from spp_det.structures import Boxes, Image
 from spp_det.training import BoxRegressor, LinearSVMs
 from spp_det.watch import Watch
 
@@ -72,7 +71,7 @@ def candidates_on_device(detector: Detector, image: Image, boxes: Boxes, watch: 
         rows, found = windows.cpu().numpy(), labels.cpu().numpy()
         candidates = Candidates(pooled.rows[rows], pooled.boxes[rows], chosen, found)
         if offsets is not None:
-            candidates = candidates.with_regressed(_moved(candidates.boxes, offsets, (image.shape[0], image.shape[1])))
+            candidates = candidates.with_regressed(move(candidates.boxes, offsets, (image.shape[0], image.shape[1])))
         return candidates
 
 
@@ -126,12 +125,6 @@ def _offsets(regressor: BoxRegressor, located: Tensor, rows: Tensor, labels: Ten
     columns = weights[:, :-1].permute(1, 0, 2).flatten(1)  # [D, 4 K]
     said = (located[used].float() @ columns).view(len(used), len(weights), 4)
     return said[of_each, labels] * regressor.scale_ + weights[labels, -1]
-
-
-def _moved(boxes: Boxes, offsets: np.ndarray, size: Size) -> Boxes:
-    """As `BoxRegressor.apply` moves them."""
-    moved = clip(decode(boxes, offsets), size)
-    return np.where(nonempty(moved)[:, None], moved, boxes)
 
 
 def _finish(device: torch.device) -> None:
