@@ -6,10 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -29,10 +33,14 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def multiply(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads where `detect` has them anyway."""
+def multiply(a: npt.NDArray[np.float32] | Tensor, b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads where `detect` has them anyway.
+
+    A tensor is multiplied in its own type, where it lies.
+    """
     torch = sys.modules.get("torch")
     if torch is None:  # an exported detector
         return a @ b
     with torch.inference_mode():
-        return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+        left = a if isinstance(a, torch.Tensor) else torch.from_numpy(a)
+        return (left @ torch.from_numpy(b).to(left.device, left.dtype)).float().cpu().numpy()

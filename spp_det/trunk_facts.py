@@ -74,6 +74,10 @@ class TrunkFacts:
         height, width = (-(-max(side, self.min_side) // multiple) * multiple for side in size)
         return height, width
 
+    def max_pixels(self) -> int | None:
+        """How many pixels an image may have, where the memory of a pass bounds them; None for any."""
+        return None
+
     def array(self, image: Image) -> Pixels:
         """The input for one image, already resized: uint8 [H, W, 3] RGB -> float32 [H', W', 3], preprocessed, padded.
 

@@ -9,6 +9,7 @@ python tools/benchmark.py faster-rcnn --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py export --data data/VOCdevkit [--run runs/voc07_lite0] [--json FILE]
+python tools/benchmark.py gpu --data data/VOCdevkit [--scales 480 576 688 864 1200] [--workers 16] [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
 python tools/benchmark.py time-to-detector --data data/VOCdevkit --class cat --images 50 200 --json FILE [--plot FILE]
 """
@@ -67,6 +68,8 @@ def main(argv: list[str] | None) -> int:
     )
     detect.add_argument("--run", type=Path, help="a trained run, in place of untrained layers")
     detect.add_argument("--compressed", type=Path, help="the run that tools/compress.py made of --run")
+    detect.add_argument("--rcnn-images", type=int, help="time R-CNN on so many of them (all)")
+    detect.add_argument("--tried", type=int, default=128, help="choose R-CNN's settings by so many windows (128)")
     detect.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     detect.set_defaults(measure=measure_detect)
 
@@ -91,6 +94,15 @@ def main(argv: list[str] | None) -> int:
     exported.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
     exported.set_defaults(measure=measure_export)
 
+    gpu = parts.add_parser("gpu", help="detect on a GPU: stages beside their floor, images a second with proposals")
+    gpu.add_argument("--trunk", default="alexnet", help="a trunk of the package (alexnet)")
+    gpu.add_argument("--scales", type=int, nargs="+", default=[688], help="short sides of the image, px (688)")
+    gpu.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
+    gpu.add_argument("--workers", type=int, default=16, help="processes that make proposals (16)")
+    gpu.add_argument("--many", type=int, default=500, help="images that are timed with proposals (500)")
+    gpu.add_argument("--device", default="cuda", help="cuda or cuda:N (cuda)")
+    gpu.set_defaults(measure=measure_gpu)
+
     adding = parts.add_parser("add-class", help="one more class for a trained run, from a few images")
     adding.add_argument("--run", type=Path, required=True, help="a trained run; it stays as it is")
     adding.add_argument("--name", required=True, help="the class; where the run knows it, it is removed first")
@@ -110,15 +122,15 @@ def main(argv: list[str] | None) -> int:
     race.add_argument("--plot", type=Path, help="draw AP against time into this file")
     race.set_defaults(measure=measure_race)
 
-    for part in (pooling, detect, exported):
+    for part in (pooling, detect, exported, gpu):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
-    for part in (proposals, scaling, stages, faster, views, exported):
+    for part in (proposals, scaling, stages, faster, views, exported, gpu):
         part.add_argument("--data", required=True, help="a VOCdevkit folder")
     for part in (proposals, scaling, stages):
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported, gpu):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     race.add_argument("--json", type=Path, required=True, help="the points; what it has is not measured again")
     args = parser.parse_args(argv)
@@ -238,7 +250,7 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         show = stack.enter_context(progress("timing"))
         threads = stack.enter_context(thread_limit(1 if args.shared else None))
         searched = (lambda image: peer.selective_search(image, "fast", threads)[1]) if peer else None
-        result = speed.compare(images, detectors, args.windows, show, clock, searched)
+        result = speed.compare(images, detectors, args.windows, show, clock, searched, args.rcnn_images, args.tried)
     if args.run:
         speed.with_maps(result, args.run, args.compressed)
     console.print(speed.comparison_table(result))
@@ -274,6 +286,28 @@ def measure_faster_rcnn(args: argparse.Namespace) -> dict[str, Any]:
         seconds = peer.time_whole(images, ours | peer.faster_rcnn_sides(model), show)
     console.print(peer.whole_table(seconds, len(images)))
     return {"seconds": seconds, "trunk": args.trunk, "scale": args.scale, "images": len(images)}
+
+
+def measure_gpu(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `gpu`."""
+    from spp_det.datasets import VOCDataset
+    from spp_det.evaluation import gpu_speed
+    from spp_det.evaluation.detect_speed import Untrained
+    from spp_det.parts import spread
+
+    prepare()
+    dataset = VOCDataset(args.data, split="test")
+    images = [(image_id, dataset.image(image_id)) for image_id in spread(dataset.ids, args.images)]
+    untrained, sides = Untrained(args.trunk, scales=tuple(args.scales)), {}
+    for precision in gpu_speed.PRECISIONS:
+        detector = gpu_speed.gpu_detector(untrained, precision, args.device)
+        sides[precision] = gpu_speed.time_on_device(detector, images, args.windows)
+    console.print(gpu_speed.gpu_table(sides))
+    pixels = [image for _, image in images]
+    with progress("detecting") as show:
+        rate = gpu_speed.images_a_second(detector, pixels, args.many, args.workers, show)
+    console.print(f"{rate:.1f} images a second with proposals by {args.workers} processes")
+    return {"trunk": args.trunk, "scales": args.scales, "precisions": sides, "images_a_second": rate}
 
 
 def measure_views(args: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from spp_det.detection.calibration import Calibration
 from spp_det.detection.detector import Detector
 from spp_det.detection.first_look import FirstLook
 from spp_det.detection.memory import CALIBRATION, forget, memory_path, write_background, write_memory
+from spp_det.detection.on_device import choose_device
 from spp_det.errors import ConfigError, DataError, WeightsError
 from spp_det.files import read_arrays, read_json, write_arrays, write_json, write_whole
 from spp_det.networks import FcHead, LowRankLinear, Trunk, compute_dtype
@@ -147,14 +148,16 @@ def load_detector(
     overrides: Sequence[str] = (),
     precision: str = "float32",
     trust: Sequence[str] = (),
+    device: str = "cpu",
     **replaced: Any,
 ) -> Detector:
     """The detector in a run's folder.
 
     overrides, replaced: changes of its configuration, as in `load_config`. precision: of the networks, see
-    networks/precision.py. trust: packages of the user's own whose parts the folder may name, see trust.py.
-    Raises DataError where the folder holds no trained run or a broken one, WeightsError where a file does not fit or
-    the trunk's weights are others than those trained with, ConfigError where it names code that is not trusted.
+    networks/precision.py; device: where they compute, see `Detector.load`. trust: packages of the user's own whose
+    parts the folder may name, see trust.py. Raises DataError where the folder holds no trained run or a broken one,
+    WeightsError where a file does not fit or the trunk's weights are others than those trained with, ConfigError where
+    it names code that is not trusted, and for a device that is not there.
     """
     folder = Path(path)
     if not (folder / "detector.json").is_file():
@@ -178,8 +181,9 @@ def load_detector(
     if facts["regressor"] and config.regress.enabled:
         params = {**regressor_params(config), "layer": located}
         regressor = _from_file(partial(BoxRegressor.from_state, **params), folder / "regressor.safetensors")
-    dtype = compute_dtype(precision)
-    regions = make_regions(config, trunk.to(dtype), head.to(dtype))
+    there = choose_device(device)
+    dtype = compute_dtype(precision, there)
+    regions = make_regions(config, trunk.to(there, dtype), head.to(there, dtype))
     _check_shapes(folder, regions, svms, config.svm.layer, regressor, located, len(names))
     proposals = make_proposals(config)
     look = None

@@ -23,6 +23,8 @@ from spp_det.threads import one_blas_thread
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` may never need
+    from torch import Tensor
+
     from spp_det.detection.calibration import Calibration
     from spp_det.detection.ensemble import Ensemble
     from spp_det.detection.first_look import FirstLook
@@ -54,14 +56,14 @@ class PooledWindows:
     """Windows of one image and their pooled vectors; windows of the same cells share one.
 
     features: what was computed once for the image; rows: int64 [n], of the image's proposals; boxes: float32 [n, 4],
-    theirs; place: int64 [n], the row of each one's vector; vectors: float32 [M, D].
+    theirs; place: int64 [n], the row of each one's vector; vectors: [M, D], float32, or a tensor in the networks' type.
     """
 
     features: Any
     rows: Labels
     boxes: Boxes
     place: Labels
-    vectors: Vectors
+    vectors: Vectors | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,16 +222,17 @@ class Detector(WindowDetector):
         return self
 
     @classmethod
-    def load(cls, path: str | PathLike[str], precision: str = "auto", **options: Any) -> Detector:
+    def load(cls, path: str | PathLike[str], precision: str = "auto", device: str = "cpu", **options: Any) -> Detector:
         """The detector that a run left in a folder; raises SppDetError where it is missing or incomplete.
 
-        precision: "float32", "bfloat16", or "auto", which is bfloat16 where the processor multiplies it faster. The
-        networks compute in it, the SVMs and what follows in float32. options: as of `load_detector`; `trust` names
-        packages of your own whose parts the folder may name.
+        precision: "float32", "bfloat16", on a GPU "float16" too, or "auto", which is bfloat16 where the processor
+        multiplies it faster. The networks compute in it, the SVMs and what follows in float32.
+        device: "cpu", "cuda", "cuda:1", or "auto": the GPU where there is one.
+        options: as of `load_detector`; `trust` names packages of your own whose parts the folder may name.
         """
         from spp_det.detection.bundle import load_detector  # bundle.py knows every part, this file none of them
 
-        return load_detector(path, precision=precision, **options)
+        return load_detector(path, precision=precision, device=device, **options)
 
     @classmethod
     def load_onnx(cls, path: str | PathLike[str], trust: Iterable[str] = ()) -> Detector:
@@ -350,11 +353,24 @@ class Detector(WindowDetector):
         image, watch = check_image(image), watch or Watch()
         if not len(proposals):
             return Candidates.empty()
+        if self._on_device():
+            from spp_det.detection.on_device import candidates_on_device
+
+            return candidates_on_device(self, image, proposals.boxes, watch)
         with one_blas_thread():
             scored = self.score(self.pool(image, proposals.boxes, watch), watch)
             with watch.stage("rest_s"):
                 candidates = select_candidates(scored.boxes, scored.scores, self.settings)
                 return self.regress(scored, candidates, (image.shape[0], image.shape[1]))
+
+    def _on_device(self) -> bool:
+        """Whether the networks lie on a GPU, and the rest can follow them there."""
+        weight = next(getattr(self.regions.head, "parameters", lambda: iter(()))(), None)
+        if weight is None or weight.device.type == "cpu":
+            return False
+        from spp_det.detection.on_device import can_run
+
+        return can_run(self)
 
     def pool(self, image: Image, boxes: Boxes, watch: Watch, features: Any = None) -> PooledWindows:
         """The pooled vectors of windows, float32 [N, 4], N >= 1, without those that the first look drops.
@@ -364,7 +380,7 @@ class Detector(WindowDetector):
         rows = np.arange(len(boxes))
         if features is None:
             with watch.stage("maps_s"):
-                features = self.regions.image_features(image)
+                features = self.regions.live_features(image)
         with watch.stage("pooling_s"):
             first, place = self.regions.distinct(features, boxes)
         if self.first_look is not None:

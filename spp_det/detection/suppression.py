@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, prange
 
 from spp_det.structures import Boxes, Labels, Scores
 
@@ -47,7 +47,9 @@ def nms_per_class(
         raise ValueError(f"scores have the shape [N, K], not {list(scores.shape)}")
     limit = len(boxes) if max_kept is None else min(max_kept, len(boxes))
     columns = np.ascontiguousarray(scores.T)
-    return _per_column(boxes.astype(np.float64), columns, float(threshold), float(min_score), limit)
+    orders, counts = np.argsort(-columns, axis=1, kind="stable"), (columns > min_score).sum(axis=1)
+    kept, lengths = _per_column(boxes.astype(np.float64), orders, counts, float(threshold), limit)
+    return by_class([row[:length] for row, length in zip(kept, lengths.tolist(), strict=True)])
 
 
 def nms_labelled(boxes: Boxes, scores: Scores, labels: Labels, threshold: float = 0.3) -> Indices:
@@ -115,17 +117,17 @@ def _greedy(boxes: npt.NDArray[np.float64], threshold: float, limit: int) -> Ind
     return kept[:count]
 
 
-@njit(cache=True, nogil=True)
-def _per_column(boxes, columns, threshold, min_score, limit):  # type: ignore[no-untyped-def]
-    """What `_greedy` keeps for each row of `columns` [K, N], above the least score: indices and labels, int64 [M]."""
-    indices = np.empty(len(columns) * limit, np.int64)
-    labels = np.empty(len(columns) * limit, np.int64)
-    count = 0
-    for label in range(len(columns)):
-        column = columns[label]
-        above = np.flatnonzero(column > min_score)
-        order = above[np.argsort(-column[above], kind="mergesort")]
-        for position in _greedy(boxes[order], threshold, min(limit, len(order))):
-            indices[count], labels[count] = order[position], label
-            count += 1
-    return indices[:count], labels[:count]
+@njit(cache=True, nogil=True, parallel=True)
+def _per_column(boxes, orders, counts, threshold, limit):  # type: ignore[no-untyped-def]
+    """What `_greedy` keeps of the first counts[k] boxes in the order of row k of `orders` int64 [K, N], for each k.
+
+    Returns int64 [K, limit], of which the first lengths[k] of each row count, and the lengths, int64 [K].
+    """
+    kept = np.empty((len(orders), limit), np.int64)
+    lengths = np.empty(len(orders), np.int64)
+    for k in prange(len(orders)):
+        order = orders[k, : counts[k]]
+        chosen = _greedy(boxes[order], threshold, min(limit, len(order)))
+        lengths[k] = len(chosen)
+        kept[k, : len(chosen)] = order[chosen]
+    return kept, lengths

@@ -133,23 +133,26 @@ def compare(
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = time.perf_counter,
     peer_proposals: Callable[[Image], float] | None = None,
+    rcnn_images: int | None = None,
+    tried_windows: int = TRIED_WINDOWS,
 ) -> dict[str, Any]:
     """The seconds of every side, stage by stage; images: (image id, uint8 [H, W, 3]) of each.
 
     detectors: dense, compressed, R-CNN's, in float32. peer_proposals: the seconds that another program's proposals take
-    for an image, such as OpenCV's, for R-CNN to have in place of ours. Returns
+    for an image, such as OpenCV's, for R-CNN to have in place of ours. rcnn_images: R-CNN is timed on so many images,
+    the first, where it takes minutes for one. tried_windows: by which its settings are chosen. Returns
       {"speedup", "speedup_with_proposals", "speedup_with_peer_proposals": of the fastest row; "best": its name;
        "rows": {name: {stage: seconds, .., "total_s", "without_proposals_s", and the four speed-ups}},
        "rcnn": {stage: seconds, .., "precision", "memory_format", "batch_size", "tried": {setting: seconds}}, faster,
        "rcnn_by_precision": {precision: the same}, "peer_proposals_s": or None,
-       "peaks": see floors.py, "windows", "images", "threads", "processor"}
+       "peaks": see floors.py, "windows", "images", "rcnn_images", "threads", "processor"}
     Each row has its "floors" too, {stage: seconds}, for the first image. A speed-up is the faster R-CNN's seconds over
     the row's, without proposals but where its name says so; "speedup_same_precision" is over R-CNN in the row's own.
     clock: `time.process_time`, with one thread, gives figures on a machine that others use too.
     """
     dense, compressed, rcnn = detectors
     image_id, image = images[0]
-    boxes = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], TRIED_WINDOWS)
+    boxes = fill_windows(dense.proposals.propose(image, image_id).boxes, image.shape[:2], tried_windows)
     tuned, tried = tune_rcnn(rcnn, image, boxes, clock)
     sides = {
         f"{kind}, {name}": in_precision(detector, dtype)
@@ -158,7 +161,8 @@ def compare(
     }
     crops = {f"R-CNN, {name}": detector for name, (detector, _) in tuned.items()}
     repeats = dict.fromkeys(sides, REPEATS) | dict.fromkeys(crops, 1)
-    seconds = time_sides(images, sides | crops, num_windows, repeats, progress, clock)
+    limits = dict.fromkeys(crops, len(images) if rcnn_images is None else rcnn_images)
+    seconds = time_sides(images, sides | crops, num_windows, repeats, progress, clock, limits)
     theirs = {
         name: {
             **seconds[f"R-CNN, {name}"],
@@ -185,6 +189,7 @@ def compare(
         "peaks": peaks,
         "windows": num_windows,
         "images": len(images),
+        "rcnn_images": min(limits.values()),
         "threads": torch.get_num_threads(),
         "processor": torch.cpu.get_capabilities().get("cpu_name", "unknown"),
     }
@@ -262,6 +267,8 @@ def with_maps(result: dict[str, Any], run: Path, compressed: Path) -> dict[str, 
 def comparison_table(result: dict[str, Any]) -> Table:
     """The result of `compare` as a table to print: a column for each side."""
     title = f"seconds an image, median of {result['images']}; {result['windows']} windows, {result['threads']} threads"
+    if result["rcnn_images"] < result["images"]:
+        title += f"; R-CNN: of {result['rcnn_images']}"
     table = Table(title=title)
     table.add_column("stage")
     sides = {**result["rows"], **{f"R-CNN, {name}": of_side for name, of_side in result["rcnn_by_precision"].items()}}

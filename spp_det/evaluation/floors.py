@@ -19,16 +19,19 @@ COPIED = 20_000_000  # float32 numbers
 Peaks = dict[str, float]
 
 
-def measure_peaks(repeats: int = 5, clock: Clock = time.perf_counter) -> Peaks:
+def measure_peaks(repeats: int = 5, clock: Clock = time.perf_counter, device: torch.device | None = None) -> Peaks:
     """Operations a second of a matrix product in "float32" and "bfloat16", a multiplication and an addition being two,
-    and bytes a second of a memory "copy", each byte counted once. The best of `repeats`.
+    and bytes a second of a memory "copy", each byte counted once. The best of `repeats`. device: the CPU by default;
+    a GPU, whose matrices are larger, has "float16" too.
     """
-    peaks = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = torch.ones(SIDE, SIDE, dtype=dtype), torch.ones(SIDE, SIDE, dtype=dtype)
-        peaks[name] = 2 * SIDE**3 / _best(lambda a=a, b=b: a @ b, repeats, clock)  # type: ignore[misc]
-    source, target = torch.ones(COPIED), torch.empty(COPIED)
-    peaks["copy"] = 4 * COPIED / _best(lambda: target.copy_(source), repeats, clock)
+    peaks, on_gpu = {}, device is not None and device.type == "cuda"
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16} | ({"float16": torch.float16} if on_gpu else {})
+    side = SIDE * 4 if on_gpu else SIDE
+    for name, dtype in types.items():
+        a, b = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+        peaks[name] = 2 * side**3 / _best(lambda a=a, b=b: a @ b, repeats, clock, on_gpu)  # type: ignore[misc]
+    source, target = torch.ones(COPIED, device=device), torch.empty(COPIED, device=device)
+    peaks["copy"] = 4 * COPIED / _best(lambda: target.copy_(source), repeats, clock, on_gpu)
     return peaks
 
 
@@ -40,7 +43,7 @@ def floors(detector: Detector, image: Image, boxes: Boxes, peaks: Peaks) -> dict
     """
     regions = detector.regions
     assert isinstance(regions, SPPRegions)
-    features = regions.image_features(image)
+    features = regions.live_features(image)
     first, _ = regions.distinct(features, boxes)
     windows = len(first)
     if detector.first_look is not None:
@@ -48,7 +51,7 @@ def floors(detector: Detector, image: Image, boxes: Boxes, peaks: Peaks) -> dict
     name = str(regions.trunk.dtype).removeprefix("torch.")
     return {
         "maps_s": sum(_trunk_operations(regions, size) for size in features.scaled_sizes) / peaks[name],
-        "pooling_s": 4 * windows * regions.dim("pool5") / peaks["copy"],
+        "pooling_s": regions.trunk.dtype.itemsize * windows * regions.dim("pool5") / peaks["copy"],
         "fc_s": 2 * windows * _matrix_numbers(regions.head) / peaks[name],
     }
 
@@ -56,7 +59,7 @@ def floors(detector: Detector, image: Image, boxes: Boxes, peaks: Peaks) -> dict
 def _trunk_operations(regions: SPPRegions, size: tuple[int, int]) -> int:
     """Of one pass over an image of this size, which is not padded yet."""
     weight = next(regions.trunk.parameters())
-    x = torch.empty(1, 3, *regions.trunk.padded_size(size), dtype=weight.dtype)
+    x = torch.empty(1, 3, *regions.trunk.padded_size(size), dtype=weight.dtype, device=weight.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         regions.trunk.body(x)
     return counter.get_total_flops()
@@ -67,11 +70,14 @@ def _matrix_numbers(head: FcHead) -> int:
     return sum(weight.numel() for fc in (head.fc6, head.fc7) for weight in fc.parameters() if weight.ndim == 2)
 
 
-def _best(work: Callable[[], object], repeats: int, clock: Clock) -> float:
+def _best(work: Callable[[], object], repeats: int, clock: Clock, on_gpu: bool) -> float:
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
     work()
     seconds = []
     for _ in range(repeats):
+        wait()
         start = clock()
         work()
+        wait()
         seconds.append(clock() - start)
     return min(seconds)

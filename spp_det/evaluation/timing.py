@@ -91,12 +91,14 @@ def time_sides(
     repeats: Mapping[str, int],
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = time.perf_counter,
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, Seconds]:
     """The seconds of each stage of several detectors by name, medians over images and repeats; see `time_detectors`.
 
     The windows come from the first detector's proposals. The sides take turns from image to image, and the order turns
     with each. repeats: runs of each side over an image, one after the other, as a detector works that is alone: what
     another side leaves in the caches is not its affair. Each of the stages has its own median, total_s is their sum.
+    limits: how many of the images, the first, a side is timed on at most.
     """
     if not images or min(repeats.values()) < 1 or num_windows < 1:
         raise ValueError("timing needs an image, a window and a run at least")
@@ -109,6 +111,8 @@ def time_sides(
             proposals = sides[names[0]].proposals.propose(image, image_id)
         boxes = fill_windows(proposals.boxes, image.shape[:2], num_windows)
         for name in names if number % 2 == 0 else reversed(names):
+            if limits and number >= limits.get(name, len(images)):
+                continue
             for _ in range(repeats[name]):
                 runs[name].append(watch.seconds | time_stages(sides[name], image, boxes, clock))
         if progress:

@@ -9,21 +9,26 @@ import torch
 from spp_det.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+ON_GPU = ("float16",)  # what else a GPU computes in
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # names of torch.cpu.get_capabilities()
 
 
-def compute_dtype(precision: str) -> torch.dtype:
-    """The type of weights and values while a network computes.
+def compute_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
+    """The type of weights and values while a network computes on a device, by default the CPU.
 
     precision: "float32", "bfloat16", or "auto": bfloat16 on a processor with instructions that multiply it
     (AVX512-BF16, AMX), which is 1.9 to 2.5 times as fast there, and float32 on any other, where bfloat16 is emulated
-    and slower. Raises ConfigError for another name.
+    and slower. On a GPU "float16" too, which "auto" is where it does not know bfloat16. Raises ConfigError for another.
     """
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}, not {precision!r}")
+    on_gpu = device is not None and device.type == "cuda"
+    names = (*get_args(Precision), *(ON_GPU if on_gpu else ()))
+    if precision not in names:
+        raise ConfigError(f"precision is one of {', '.join(names)}, not {precision!r}")
+    if precision == "auto" and on_gpu:
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if precision == "auto":
         return torch.bfloat16 if multiplies_bfloat16() else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return getattr(torch, precision)
 
 
 def multiplies_bfloat16() -> bool:

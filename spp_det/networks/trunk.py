@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spp_det.errors import ConfigError
 from spp_det.networks.convolution import pointwise_by_onednn
+from spp_det.networks.live_input import live_crops, live_input
 from spp_det.networks.weights import fill
 from spp_det.structures import Image, Size
 from spp_det.trunk_facts import Preprocessing, TrunkFacts
@@ -48,7 +49,7 @@ class Trunk(nn.Module, TrunkFacts):
     min_side: the least that gives a cell; the other facts are said in trunk_facts.py;
     pretrained_fc: the classifier's fc6 and fc7, where the weights have them.
 
-    `to(torch.bfloat16)` makes the layers compute in that precision; what goes in and comes out stays float32.
+    `to(torch.bfloat16)` makes the layers compute in that precision; what a call gives stays float32.
     memory_format: how the layers' values lie in memory, channels last unless it is set.
     """
 
@@ -119,14 +120,46 @@ class Trunk(nn.Module, TrunkFacts):
 
         The result is a view of the memory that torch gave it.
         """
-        device = next((weight.device for weight in self.parameters()), torch.device("cpu"))
-        output = self(torch.from_numpy(inputs).permute(0, 3, 1, 2).to(device))
-        return output.permute(0, 2, 3, 1).cpu().numpy()
+        x = torch.from_numpy(inputs).permute(0, 3, 1, 2).to(self.device)
+        return self._values(x).float().permute(0, 2, 3, 1).cpu().numpy()
+
+    @torch.inference_mode()
+    def live_map(self, image: Image) -> Tensor:
+        """The map of one image, already resized, in the layers' type and where they lie: uint8 [H, W, 3] -> [h, w, C].
+
+        Raises ValueError for what is not an image.
+        """
+        return self._values(live_input(self, image)[None])[0].permute(1, 2, 0)
+
+    @torch.inference_mode()
+    def live_crop_maps(self, warped: npt.NDArray[Any]) -> Tensor:
+        """The maps of warped crops, likewise: [N] of `RCNNRegions.warped_type` -> [N, h, w, C]."""
+        return self.compute(live_crops(self, warped)).permute(0, 2, 3, 1)
+
+    def _values(self, x: Tensor) -> Tensor:
+        """`compute` within bounded memory."""
+        from spp_det.networks.strips import compute_in_strips  # it knows this file
+
+        return compute_in_strips(self, x) if len(x) == 1 else self.compute(x)
+
+    def max_pixels(self) -> int | None:
+        """How many pixels an image may have for a pass within bounded memory; None for any."""
+        from spp_det.networks.strips import pixels_within
+
+        return pixels_within(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the layers lie; the CPU if they have no weights."""
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32 [B, 3, H', W'] -> float32 [B, out_channels, h, w], channels last in memory."""
-        features = self.body(x.to(self.dtype, memory_format=self.memory_format))
-        return features.to(torch.float32, memory_format=torch.channels_last)
+        """[B, 3, H', W'] of any type -> float32 [B, out_channels, h, w], channels last in memory."""
+        return self.compute(x).to(torch.float32, memory_format=torch.channels_last)
+
+    def compute(self, x: Tensor) -> Tensor:
+        """The same in the layers' own type."""
+        return self.body(x.to(self.dtype, memory_format=self.memory_format))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -137,7 +170,7 @@ class Trunk(nn.Module, TrunkFacts):
         """The cells (h, w) of the map of an image of `size`, which is not padded yet."""
         padded = self.padded_size(size)
         if padded not in self._map_sizes:
-            self._map_sizes[padded] = _output_size(self.body, padded)
+            self._map_sizes[padded] = output_size(self.body, padded)
         return self._map_sizes[padded]
 
     def digest(self) -> str:
@@ -154,10 +187,12 @@ class Trunk(nn.Module, TrunkFacts):
         return self._digest
 
 
-def _output_size(body: nn.Module, size: Size) -> Size:
+def output_size(body: nn.Module, size: Size) -> Size:
     """The size of the map by the layers' own arithmetic, on tensors that have a shape and no values."""
     shapes = {name: torch.empty_like(value, device="meta") for name, value in body.state_dict().items()}
-    height, width = torch.func.functional_call(body, shapes, torch.empty(1, 3, *size, device="meta")).shape[2:]
+    dtype = next((value.dtype for value in shapes.values() if value.is_floating_point()), torch.float32)
+    x = torch.empty(1, 3, *size, dtype=dtype, device="meta")
+    height, width = torch.func.functional_call(body, shapes, x).shape[2:]
     return height, width
 
 

@@ -9,7 +9,9 @@ order it sees a value:
   leave no gap;
 - a bin of many cells is covered by a few overlapping squares of 2, 4, 8, ... cells, whose maxima are taken from the
   map once for all windows;
-- the vectors, which take more memory than the caches hold, are written past them.
+- vectors that take more memory than the caches hold are written past them.
+
+Maps of bfloat16 come as int16, twice as many to an instruction: their bits as integers in the same order.
 """
 
 from __future__ import annotations
@@ -18,31 +20,26 @@ import numpy as np
 from numba import njit, prange
 
 from spp_det.pooling.transpose import transpose_into
-from spp_det.pooling.vectors import finish_streams, max_of_four, raise_to, stream
-
-_PAD = 16  # floats after a row of the scratch: rows a multiple of 4 KiB apart would fight for the same cache lines
+from spp_det.pooling.vectors import LINE, finish_streams, max_of_four, raise_to, reorder, stream
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def grow_squares(squares, num):  # type: ignore[no-untyped-def]
-    """Fill `squares` float32 [T, h, w, C] from its first table, the map, up to table `num` - 1.
+    """Fill `squares` [T, h, w, C] from its first table, the map, up to table `num` - 1.
 
     Cell (y, x) of table t holds the maximum of the square of side 2 ** t whose first cell it is, cut at the border.
     """
     _, height, width, channels = squares.shape
+    flat = squares.reshape(-1)
     for t in range(1, num):
         half = 1 << (t - 1)
         for y in prange(height):
-            below = min(y + half, height - 1)
+            top, bottom = ((t - 1) * height + y) * width, ((t - 1) * height + min(y + half, height - 1)) * width
             for x in range(width):
                 right = min(x + half, width - 1)
-                a, b = squares[t - 1, y, x], squares[t - 1, y, right]
-                c, d = squares[t - 1, below, x], squares[t - 1, below, right]
-                target = squares[t, y, x]
-                for k in range(channels):
-                    top = a[k] if a[k] > b[k] else b[k]
-                    bottom = c[k] if c[k] > d[k] else d[k]
-                    target[k] = top if top > bottom else bottom
+                a, b = (top + x) * channels, (top + right) * channels
+                c, d = (bottom + x) * channels, (bottom + right) * channels
+                max_of_four(flat, ((t * height + y) * width + x) * channels, flat, a, b, c, d, channels)
 
 
 @njit(cache=True, nogil=True)
@@ -84,23 +81,28 @@ def _reduce_level(bins, step, fine, fine_start, coarse, coarse_start, channels):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def pool_kernel(squares, windows, plan, rows, out, channels, workers):  # type: ignore[no-untyped-def]
-    """Pool windows int64 [R, 4] of the map, squares[0], into the rows `rows` int64 [R] of `out` float32 [*, C * bins].
+def pool_kernel(  # type: ignore[no-untyped-def]
+    squares, windows, plan, rows, out, channels, workers, ordered, past_caches
+):
+    """Pool windows int64 [R, 4] of the map, squares[0], into the rows `rows` int64 [R] of `out` [*, C * bins].
 
-    `squares` float32 [T, h, w, >= C], its last dimension a multiple of WIDTH. `plan` int64 [L, 4]: per level in the
-    order of the work n, its first bin, and n and first bin of the level that it is taken from (0, 0: the map).
-    `channels`: C. `workers`: into how many shares the windows are dealt, one by one.
+    `squares` float32 or int16 [T, h, w, >= C], its last dimension in whole cache lines; `out` of the same type.
+    `plan` int64 [L, 4]: per level in the order of the work n, its first bin, and n and first bin of the level that it
+    is taken from (0, 0: the map). `channels`: C. `workers`: into how many shares the windows are dealt, one by one.
+    `ordered`: the squares went through `reorder`, which is undone. `past_caches`: how `out` is written.
     """
     shape = squares.shape
     flat, flat_out = squares.reshape(-1), out.reshape(-1)
     num_bins = 0
     for p in range(len(plan)):
         num_bins += plan[p, 0] * plan[p, 0]
-    step = shape[3] + _PAD
+    # One line after a row of the scratch: rows a multiple of 4 KiB apart would fight for the same places in the cache.
+    step = shape[3] + LINE // squares.itemsize
+    length = num_bins * channels
     for worker in prange(workers):
-        bins = np.empty((num_bins, step), np.float32)
+        bins = np.empty((num_bins, step), squares.dtype)
         flat_bins = bins.reshape(-1)
-        vector = np.empty(num_bins * channels, np.float32)
+        vector = np.empty(length if past_caches else 0, squares.dtype)
         for r in range(worker, len(windows), workers):
             left, top = windows[r, 0], windows[r, 1]
             width, height = windows[r, 2] - left + 1, windows[r, 3] - top + 1
@@ -114,6 +116,14 @@ def pool_kernel(squares, windows, plan, rows, out, channels, workers):  # type: 
                         for j in range(n):
                             x0, x1 = left + j * width // n, left + ((j + 1) * width + n - 1) // n
                             _pool_bin(flat_bins, (start + i * n + j) * step, flat, shape, y0, y1, x0, x1)
-                transpose_into(vector, start * channels, bins, start, n * n, channels)
-            stream(flat_out, rows[r] * len(vector), vector, len(vector))
-        finish_streams()
+            if ordered:
+                for b in range(num_bins):
+                    reorder(flat_bins, b * step, shape[3])
+            target, at = (vector, 0) if past_caches else (flat_out, rows[r] * length)
+            for p in range(len(plan)):
+                n, start = plan[p, 0], plan[p, 1]
+                transpose_into(target, at + start * channels, bins, start, n * n, channels)
+            if past_caches:
+                stream(flat_out, rows[r] * length, vector, length)
+        if past_caches:
+            finish_streams()

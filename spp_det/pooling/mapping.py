@@ -39,6 +39,8 @@ def choose_scales(
     _check_rule(rule)
     if len(scales) == 0 or min(scales) <= 0:
         raise ValueError(f"scales are positive, and at least one: not {tuple(scales)}")
+    if len(scales) == 1:
+        return np.zeros(len(boxes), np.int64)
     candidates = np.asarray(scales, np.float64)
     sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
     areas = sides[:, 0] * sides[:, 1]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.pooling.kernel import grow_squares, pool_kernel
+from spp_det.pooling.kernel import pool_kernel
+from spp_det.pooling.prepared import PreparedMap, bits_of, is_tensor
 from spp_det.pooling.pyramid import PAPER_LEVELS, check_levels, vector_length
-from spp_det.pooling.vectors import WIDTH
 
 if TYPE_CHECKING:  # numpy arrays are pooled without torch
     import torch
@@ -21,10 +20,12 @@ if TYPE_CHECKING:  # numpy arrays are pooled without torch
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.int64]
 
+CACHED = 1 << 24  # bytes of vectors that the caches may still hold when the next stage reads them
+
 
 @overload
 def pool_windows(
-    feature_map: torch.Tensor,
+    feature_map: torch.Tensor | PreparedMap,
     windows: Cells | torch.Tensor,
     levels: Sequence[int] = ...,
     out: torch.Tensor | None = ...,
@@ -43,7 +44,7 @@ def pool_windows(
 
 
 def pool_windows(
-    feature_map: npt.NDArray[np.floating[Any]] | torch.Tensor,
+    feature_map: npt.NDArray[np.floating[Any]] | torch.Tensor | PreparedMap,
     windows: Cells | torch.Tensor,
     levels: Sequence[int] = PAPER_LEVELS,
     out: Floats | torch.Tensor | None = None,
@@ -51,61 +52,79 @@ def pool_windows(
 ) -> Floats | torch.Tensor:
     """Max-pool each window of a map by a spatial pyramid.
 
-    feature_map: float32 or float16 [C, h, w] without NaN, numpy or a torch tensor on the CPU (no gradient flows).
-        Fastest if its memory is [h, w, C] (channels last); another order, and float16, is copied once.
+    feature_map: float32 or float16 [C, h, w] without NaN, numpy or a torch tensor (no gradient flows), or a tensor of
+        bfloat16; or a PreparedMap of one, for several calls on the same map. Fastest if its memory is [h, w, C]
+        (channels last); another order, and on a CPU float16, is copied once. On a GPU Triton's kernel pools it.
     windows: int64 [R, 4], cells (x0, y0, x1, y1), both ends within: 0 <= x0 <= x1 < w.
     levels: n of each n x n level.
-    out: float32 [*, C * bins], contiguous, of the map's kind; written and returned. Without it a new one is made,
-        which costs about as much as the pooling: keep one where there are many calls.
+    out: [*, C * bins], contiguous, of the map's kind, float32, or bfloat16 as the map is; written and returned. Without
+        it a new one is made, which costs about as much as the pooling: keep one where there are many calls.
     rows: int64 [R], the row of `out` for each window, each at most once; row r for window r by default.
 
-    Returns float32 [R, C * bins]: level-major in the order of `levels`, then channel, then bin row-major, as fc6 of
+    Returns [R, C * bins]: level-major in the order of `levels`, then channel, then bin row-major, as fc6 of
     the release expects (SPP_net: spm_pool_caffe_mex.cpp:218-234). Each bin equals torch's `adaptive_max_pool2d` of
     the window, bit for bit; the result does not depend on the number of threads (`numba.set_num_threads`).
 
     Raises ValueError for arguments of another dtype or shape, and for a window that is empty or leaves the map.
     """
     levels = check_levels(levels)
-    cells = _check_map(_to_numpy(feature_map))
-    height, width, channels = cells.shape
+    prepared = feature_map if isinstance(feature_map, PreparedMap) else PreparedMap(feature_map)
+    height, width, channels = prepared.shape
     boxes = _check_windows(_to_numpy(windows), height, width)
-    as_tensor = _is_tensor(feature_map)
+    if prepared.on_device is not None:
+        return _pool_on_device(prepared, prepared.on_device, boxes, levels, out, rows)
     if out is None:
         if rows is not None:
             raise ValueError("rows choose among those of out: give both")
         shape = (len(boxes), vector_length(channels, levels))
-        out = np.empty(shape, np.float32)
-        if as_tensor:
+        if prepared.is_tensor:
             import torch
 
-            out = torch.from_numpy(out)
-    elif _is_tensor(out) != as_tensor:
+            out = torch.empty(shape, dtype=prepared.dtype)
+        else:
+            out = np.empty(shape, np.float32)
+    elif is_tensor(out) != prepared.is_tensor:
         raise ValueError("out and feature_map are both numpy arrays, or both torch tensors")
-    target = _check_out(_to_numpy(out), len(boxes), vector_length(channels, levels), rows is not None)
+    target = _check_out(out, prepared, (len(boxes), vector_length(channels, levels)), rows is not None)
     places = np.arange(len(boxes)) if rows is None else _check_rows(_to_numpy(rows), len(boxes), len(target))
     if len(boxes):
         plan = pooling_plan(levels)
-        squares = _squares(cells, boxes, plan)
-        pool_kernel(squares, boxes, plan, places, target, cells.shape[2], numba.get_num_threads())
+        squares = prepared.squares(boxes, int(plan[plan[:, 2] == 0, 0].min()))
+        past_caches = len(boxes) * target.shape[1] * target.itemsize > CACHED
+        workers = numba.get_num_threads()
+        pool_kernel(squares, boxes, plan, places, target, channels, workers, prepared.ordered, past_caches)
     return out
 
 
-def _is_tensor(array: object) -> TypeGuard[torch.Tensor]:
-    torch = sys.modules.get("torch")  # who has a tensor has imported it
-    return torch is not None and isinstance(array, torch.Tensor)
+def _pool_on_device(
+    prepared: PreparedMap,
+    cells: torch.Tensor,
+    boxes: Cells,
+    levels: tuple[int, ...],
+    out: npt.NDArray[Any] | torch.Tensor | None,
+    rows: Cells | torch.Tensor | None,
+) -> torch.Tensor:
+    import torch
+
+    from spp_det.pooling.triton_kernel import pool_on_device  # not on every machine
+
+    shape = len(boxes), vector_length(prepared.shape[2], levels)
+    places = np.arange(len(boxes)) if rows is None else _to_numpy(rows)
+    if out is None:
+        out = torch.empty(shape, dtype=prepared.dtype, device=cells.device)
+    fits = isinstance(out, torch.Tensor) and out.device == cells.device and out.dtype == prepared.dtype
+    if not fits or out.ndim != 2 or out.shape[1] != shape[1] or not out.is_contiguous():  # type: ignore[union-attr]
+        raise ValueError(f"out is a contiguous {prepared.dtype} [*, {shape[1]}] where the map lies, not {out}")
+    assert isinstance(out, torch.Tensor)
+    places = _check_rows(places, len(boxes), len(out))
+    if len(boxes):
+        there, into = (torch.from_numpy(array).to(cells.device) for array in (boxes, places))
+        pool_on_device(cells, there, pooling_plan(levels).tolist(), into, out)
+    return out
 
 
 def _to_numpy(array: npt.NDArray[Any] | torch.Tensor) -> npt.NDArray[Any]:
-    return array.detach().numpy() if _is_tensor(array) else np.asarray(array)
-
-
-def _check_map(feature_map: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The map as [h, w, C], a view."""
-    if feature_map.ndim != 3 or feature_map.size == 0 or feature_map.dtype not in (np.float32, np.float16):
-        raise ValueError(
-            f"a feature map is float32 or float16 [C, h, w], not {feature_map.dtype} {list(feature_map.shape)}"
-        )
-    return feature_map.transpose(1, 2, 0)
+    return array.detach().cpu().numpy() if is_tensor(array) else np.asarray(array)
 
 
 def _check_windows(windows: npt.NDArray[Any], height: int, width: int) -> Cells:
@@ -118,19 +137,26 @@ def _check_windows(windows: npt.NDArray[Any], height: int, width: int) -> Cells:
     return np.ascontiguousarray(windows)
 
 
-def _check_out(out: npt.NDArray[Any], num: int, length: int, more_rows: bool) -> Floats:
+def _check_out(out: Any, prepared: PreparedMap, shape: tuple[int, int], more_rows: bool) -> npt.NDArray[Any]:
+    """`out` as the kernel writes it: bfloat16 as int16."""
+    num, length = shape
     fits = out.ndim == 2 and out.shape[1] == length and (len(out) == num or more_rows)
-    if not fits or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+    whole = out.is_contiguous() if is_tensor(out) else out.flags.c_contiguous and out.flags.writeable
+    if not (fits and whole and out.dtype == prepared.dtype):
         raise ValueError(
-            f"out is a contiguous float32 [{'*' if more_rows else num}, {length}], not {out.dtype} {list(out.shape)}"
+            f"out is a contiguous {prepared.dtype} [{'*' if more_rows else num}, {length}], "
+            f"not {out.dtype} {list(out.shape)}"
         )
-    return out
+    return bits_of(out) if is_tensor(out) else np.asarray(out)
 
 
 def _check_rows(rows: npt.NDArray[Any], num: int, limit: int) -> Cells:
     if rows.shape != (num,) or rows.dtype != np.int64:
         raise ValueError(f"rows are int64 [{num}], not {rows.dtype} {list(rows.shape)}")
-    if num and (rows.min() < 0 or rows.max() >= limit or len(np.unique(rows)) < num):
+    taken = np.zeros(limit, bool)
+    if num and rows.min() >= 0 and rows.max() < limit:
+        taken[rows] = True
+    if taken.sum() < num:
         raise ValueError(f"rows must differ from each other and lie in 0 .. {limit - 1}")
     return np.ascontiguousarray(rows)
 
@@ -146,21 +172,3 @@ def pooling_plan(levels: tuple[int, ...]) -> Cells:
         plan.append((n, start, *(min(finer) if finer else (0, 0))))
         done.append((n, start))
     return np.array(plan, np.int64)
-
-
-def _squares(cells: npt.NDArray[Any], windows: Cells, plan: Cells) -> Floats:
-    """`squares` of `pool_kernel`: the map alone, float32 [1, h, w, >= C], or more squares where they save work."""
-    sides = np.minimum(windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]) + 1
-    areas = (windows[:, 2] - windows[:, 0] + 1) * (windows[:, 3] - windows[:, 1] + 1)
-    height, width, channels = cells.shape
-    coarsest = plan[plan[:, 2] == 0, 0].min()  # of the levels that are taken from the map
-    largest_bin = -(-int(sides.max()) // int(coarsest)) + 1
-    num = largest_bin.bit_length() if areas.sum() > 4 * height * width else 1
-    padded = -(-channels // WIDTH) * WIDTH
-    if num == 1 and channels == padded:
-        return np.ascontiguousarray(cells, np.float32)[None]
-    squares = np.empty((num, height, width, padded), np.float32)
-    squares[0, :, :, :channels] = cells
-    squares[0, :, :, channels:] = 0
-    grow_squares(squares, num)
-    return squares

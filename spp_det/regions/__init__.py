@@ -28,11 +28,17 @@ class RegionExtractor(Protocol):
     def image_features(self, image: Image) -> Any:
         """What is computed once for an image, uint8 [H, W, 3], whatever its windows."""
 
+    def live_features(self, image: Image) -> Any:
+        """The same for windows that are wanted at once, in the form that gives their vectors soonest."""
+
     def distinct(self, features: Any, boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The first box of each vector that boxes share, int64 [M], and the place there of each box's, int64 [N]."""
 
-    def pooled(self, features: Any, boxes: Boxes, watch: Watch | None = None) -> npt.NDArray[np.float32]:
-        """The vectors of windows, float32 [N, 4], at "pool5", the seconds of each stage counted by the watch."""
+    def pooled(self, features: Any, boxes: Boxes, watch: Watch | None = None) -> Any:
+        """The vectors of windows, float32 [N, 4], at "pool5", the seconds of each stage counted by the watch.
+
+        Of live features a tensor in the type that the head computes in, or an array.
+        """
 
     def window_features(self, features: Any, boxes: Boxes, layer: str = "fc7") -> npt.NDArray[np.float32]:
         """The vectors of windows, float32 [N, 4], at "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)]."""

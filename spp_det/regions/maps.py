@@ -1,15 +1,19 @@
-"""The maps of one image: what the SPP extractor computes once per image, and what may be stored."""
+"""The maps of one image: what the SPP extractor computes once per image, as it is stored and while it is looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from spp_det.pooling import PreparedMap
 from spp_det.structures import Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +56,22 @@ class ImageMaps:
             return self
         maps = tuple(array.astype(np.float32) for array in self.maps)
         return ImageMaps(self.size, self.scales, self.scaled_sizes, maps)
+
+
+@dataclass(frozen=True, eq=False)
+class LiveMaps:
+    """The maps of an image that is looked at now, in the trunk's own type and ready to be pooled from.
+
+    size, scaled_sizes: as in ImageMaps; maps: [h, w, C] at each scale, where the trunk lies. They take more memory than
+    ImageMaps and cannot be stored; a detector forgets them after the image.
+    """
+
+    size: Size
+    scaled_sizes: tuple[Size, ...]
+    maps: tuple[Tensor, ...]
+    prepared: tuple[PreparedMap, ...]
+
+    @classmethod
+    def of(cls, size: Size, scaled_sizes: tuple[Size, ...], maps: tuple[Tensor, ...]) -> Self:
+        """With maps [h, w, C]."""
+        return cls(size, scaled_sizes, maps, tuple(PreparedMap(each.permute(2, 0, 1)) for each in maps))

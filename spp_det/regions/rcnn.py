@@ -60,6 +60,10 @@ class RCNNRegions:
         """The image itself: nothing of it can be computed before the windows are known."""
         return image
 
+    def live_features(self, image: Image) -> Image:
+        """The image itself, likewise."""
+        return image
+
     def crops(self, image: Image, boxes: Boxes) -> npt.NDArray[np.float32]:
         """The warped crops of windows, float32 [N, S, S, 3]: preprocessed, zero (the mean) off the image.
 
@@ -108,13 +112,14 @@ class RCNNRegions:
         side = cells_within(self.crop_size, self.trunk)
         return np.ascontiguousarray(self.trunk.maps(crops)[:, :side, :side])
 
-    def pool(self, maps: npt.NDArray[np.float32]) -> Vectors:
-        """The pooled vectors of whole maps [N, h, w, C]: float32 [N, dim("pool5")]."""
+    def pool(self, maps: Any) -> Any:
+        """The pooled vectors of whole maps [N, h, w, C]: [N, dim("pool5")], both float32 or tensors of one type."""
         count, height, width, channels = maps.shape
         stacked = maps.reshape(count * height, width, channels)  # one under another, each a window of all its cells
         tops = np.arange(count, dtype=np.int64) * height
         windows = np.stack([np.zeros_like(tops), tops, np.full_like(tops, width - 1), tops + height - 1], axis=1)
-        return pool_windows(stacked.transpose(2, 0, 1), windows, self.levels)
+        whole = stacked.transpose(2, 0, 1) if isinstance(stacked, np.ndarray) else stacked.permute(2, 0, 1)
+        return pool_windows(whole, windows, self.levels)
 
     def distinct(self, features: Image, boxes: Boxes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Every window is cropped for itself, so each is the first of its vector: int64 [N] and [N], 0 .. N - 1."""
@@ -129,16 +134,28 @@ class RCNNRegions:
         vectors = np.empty((len(boxes), self.dim(layer)), np.float32)
         for block in blocks(len(boxes), self.batch_size):
             pooled = self.pooled(features, boxes[block])
-            vectors[block] = pooled if layer == "pool5" else self.head.numpy(pooled, layer)
+            as_it_is = layer == "pool5" and isinstance(pooled, np.ndarray)
+            vectors[block] = pooled if as_it_is else self.head.numpy(pooled, layer)
         return vectors
 
-    def pooled(self, features: Image, boxes: Boxes, watch: Watch | None = None) -> Vectors:
-        """The vectors of windows at "pool5", the seconds counted as "maps_s" (crops too) and "pooling_s"."""
+    def pooled(self, features: Image, boxes: Boxes, watch: Watch | None = None) -> Any:
+        """The vectors of windows at "pool5", the seconds counted as "maps_s" (crops too) and "pooling_s".
+
+        float32 [N, dim("pool5")], or a tensor in the trunk's type; a trunk that knows arrays alone gives an array.
+        """
         watch = watch or Watch()
-        vectors = np.empty((len(boxes), self.dim("pool5")), np.float32)
+        side, shape = cells_within(self.crop_size, self.trunk), (len(boxes), self.dim("pool5"))
+        maps: Any
+        vectors: Any = None
         for block in blocks(len(boxes), self.batch_size):
             with watch.stage("maps_s"):
-                maps = self.maps(self.crops(features, boxes[block]))
+                if hasattr(self.trunk, "live_crop_maps"):
+                    maps = self.trunk.live_crop_maps(self.warp(features, boxes[block]))[:, :side, :side]
+                else:
+                    maps = self.maps(self.crops(features, boxes[block]))
             with watch.stage("pooling_s"):
-                vectors[block] = self.pool(maps)
-        return vectors
+                part = self.pool(maps)
+                if vectors is None:
+                    vectors = np.empty(shape, np.float32) if isinstance(part, np.ndarray) else part.new_empty(shape)
+                vectors[block] = part
+        return np.empty(shape, np.float32) if vectors is None else vectors

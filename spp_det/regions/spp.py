@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from spp_det.images import resize, scaled_size
 from spp_det.pooling import PAPER_LEVELS, choose_scales, pool_windows, vector_length, window_cells
 from spp_det.pooling.mapping import Integers, Rule
-from spp_det.regions.maps import ImageMaps
+from spp_det.regions.maps import ImageMaps, LiveMaps
 from spp_det.structures import Boxes, Image, Size
 from spp_det.watch import Watch
 
@@ -34,7 +35,8 @@ class SPPRegions:
     levels: of the pyramid. scale_rule, mapping: how a window chooses its scale and its cells, see pooling.mapping.
     dtype: of the maps; float16 halves what is stored, and each value is rounded to 11 bits.
 
-    The steps are public, so that they can be cached: `image_features`, then `pool`, then `head.numpy`.
+    The steps are public, so that they can be cached: `image_features`, then `pool`, then `head.numpy`. A detector goes
+    another way to the same numbers: `live_features`, then `pooled`, then `head.numpy_layers`.
     """
 
     def __init__(
@@ -66,45 +68,75 @@ class SPPRegions:
     def image_features(self, image: Image) -> ImageMaps:
         """The maps of an image, uint8 [H, W, 3]: one pass of the trunk per scale.
 
-        A map keeps the cells whose centre lies in the image, not those that only saw the padding. An image so long and
-        narrow that it would have over MAX_PIXELS pixels at a scale is resized to that many.
+        A map keeps the cells whose centre lies in the image, not those that only saw the padding. Memory stays bounded:
+        a pass that would take too much goes strip by strip (networks/strips.py). An image so long and narrow that it
+        would have over MAX_PIXELS pixels at a scale is resized to that many, and to fewer where its trunk cannot
+        be cut into strips and would take too much memory; a UserWarning says so.
         """
-        size = image.shape[0], image.shape[1]
-        sizes = tuple(_bounded_size(size, scale) for scale in self.scales)
-        return ImageMaps(size, self.scales, sizes, tuple(self._map(resize(image, scaled)) for scaled in sizes))
+        size, sizes = self._sizes(image)
+        maps = self._largest_first(image, sizes, lambda each: np.ascontiguousarray(self._cells(each), self.dtype))
+        return ImageMaps(size, self.scales, sizes, maps)
 
-    def _map(self, image: Image) -> npt.NDArray[np.floating[Any]]:
-        cells = self.trunk.maps(self.trunk.array(image)[None])[0]  # [h, w, C]
-        height, width = (cells_within(side, self.trunk) for side in image.shape[:2])
-        return np.ascontiguousarray(cells[:height, :width], self.dtype)
+    def _cells(self, image: Image) -> npt.NDArray[np.float32]:
+        return self._within(self.trunk.maps(self.trunk.array(image)[None])[0], image.shape)
+
+    def live_features(self, image: Image) -> LiveMaps | ImageMaps:
+        """The maps of an image, uint8 [H, W, 3], in the trunk's own type, for windows that are wanted at once.
+
+        A trunk that knows arrays alone, such as an exported one, gives those of `image_features`.
+        """
+        if not hasattr(self.trunk, "live_map"):
+            return self.image_features(image)
+        size, sizes = self._sizes(image)
+        trunk = self.trunk
+        maps = self._largest_first(image, sizes, lambda each: self._within(trunk.live_map(each), each.shape))
+        return LiveMaps.of(size, sizes, maps)
+
+    def _largest_first(self, image: Image, sizes: Sequence[Size], work: Callable[[Image], Any]) -> tuple[Any, ...]:
+        """What a function makes of the image at each size; the smaller ones find the memory of the largest free."""
+        found = {scaled: work(resize(image, scaled)) for scaled in sorted(set(sizes), key=min, reverse=True)}
+        return tuple(found[scaled] for scaled in sizes)
+
+    def _sizes(self, image: Image) -> tuple[Size, tuple[Size, ...]]:
+        """The size of an image, and that at each scale."""
+        size = image.shape[0], image.shape[1]
+        within = self.trunk.max_pixels()
+        limit = MAX_PIXELS if within is None else min(MAX_PIXELS, within)
+        return size, tuple(_bounded_size(size, scale, limit) for scale in self.scales)
+
+    def _within(self, cells: Any, size: tuple[int, ...]) -> Any:
+        """Of a map [h, w, C] the cells whose centre lies in the image."""
+        height, width = (cells_within(side, self.trunk) for side in size[:2])
+        return cells[:height, :width]
 
     def pool(
         self,
-        maps: ImageMaps,
+        maps: ImageMaps | LiveMaps,
         boxes: Boxes,
         scale_indices: Integers | None = None,
         levels: Sequence[int] | None = None,
-    ) -> Vectors:
-        """The pooled vectors of windows: float32 [N, dim("pool5")].
+    ) -> Any:
+        """The pooled vectors of windows: float32 [N, dim("pool5")], of live maps a tensor of their type.
 
         boxes: float32 [N, 4] on the original image; scale_indices: int64 [N], the scale of each window as an index
         into maps.scales, instead of the one that `scale_rule` chooses (fine-tuning draws them at random).
         levels: of another pyramid than the extractor's own; the vectors have that one's length.
         """
         levels = self.levels if levels is None else tuple(levels)
-        vectors = np.empty((len(boxes), vector_length(self.trunk.out_channels, levels)), np.float32)
+        shape = len(boxes), vector_length(self.trunk.out_channels, levels)
+        vectors = maps.maps[0].new_empty(shape) if isinstance(maps, LiveMaps) else np.empty(shape, np.float32)
         self._pool_into(vectors, maps, boxes, scale_indices, levels)
         return vectors
 
-    def pooled(self, maps: ImageMaps, boxes: Boxes, watch: Watch | None = None) -> Vectors:
-        """The vectors of windows at "pool5", the seconds counted as "pooling_s"."""
+    def pooled(self, maps: ImageMaps | LiveMaps, boxes: Boxes, watch: Watch | None = None) -> Any:
+        """The vectors of windows at "pool5", as `pool` gives them, the seconds counted as "pooling_s"."""
         with (watch or Watch()).stage("pooling_s"):
             return self.pool(maps, boxes)
 
     def _pool_into(
         self,
-        vectors: Vectors,
-        maps: ImageMaps,
+        vectors: Any,
+        maps: ImageMaps | LiveMaps,
         boxes: Boxes,
         scale_indices: Integers | None,
         levels: Sequence[int],
@@ -113,21 +145,22 @@ class SPPRegions:
             scale_indices = self._choose_scales(maps, boxes)
         elif scale_indices.shape != (len(boxes),) or not np.isin(scale_indices, np.arange(len(maps.maps))).all():
             raise ValueError(f"scale_indices are {len(boxes)} indices into the {len(maps.maps)} scales")
-        for index, array in enumerate(maps.maps):
+        for index in range(len(maps.maps)):
             rows = np.flatnonzero(scale_indices == index).astype(np.int64)
             cells = self.cells(maps, boxes[rows], index)
-            pool_windows(array.transpose(2, 0, 1), cells, levels, out=vectors, rows=rows)
+            source = maps.prepared[index] if isinstance(maps, LiveMaps) else maps.maps[index].transpose(2, 0, 1)
+            pool_windows(source, cells, levels, out=vectors, rows=rows)
 
-    def _choose_scales(self, maps: ImageMaps, boxes: Boxes) -> Integers:
+    def _choose_scales(self, maps: ImageMaps | LiveMaps, boxes: Boxes) -> Integers:
         return choose_scales(boxes, maps.size, [min(size) for size in maps.scaled_sizes], self.scale_rule)
 
-    def cells(self, maps: ImageMaps, boxes: Boxes, scale_index: int) -> Integers:
+    def cells(self, maps: ImageMaps | LiveMaps, boxes: Boxes, scale_index: int) -> Integers:
         """The cells of windows on the map of one scale: int64 [N, 4], see pooling.window_cells."""
         height, width = maps.maps[scale_index].shape[:2]
         scaled, trunk = maps.scaled_sizes[scale_index], self.trunk
         return window_cells(boxes, maps.size, scaled, (height, width), trunk.stride, trunk.offset, self.mapping)
 
-    def distinct(self, maps: ImageMaps, boxes: Boxes) -> tuple[Integers, Integers]:
+    def distinct(self, maps: ImageMaps | LiveMaps, boxes: Boxes) -> tuple[Integers, Integers]:
         """The first window of each set of cells that windows share, int64 [M], and the place of each there, int64 [N].
 
         On a VOC image a fifth of selective search's windows share their cells with another one, and so their vector.
@@ -171,8 +204,14 @@ def cells_within(side: int, trunk: TrunkFacts) -> int:
     return max(1, int((side - 1 - trunk.offset) // trunk.stride) + 1)
 
 
-def _bounded_size(size: Size, scale: int) -> Size:
+def _bounded_size(size: Size, scale: int, limit: int) -> Size:
     scaled = scaled_size(size, scale)
-    if scaled[0] * scaled[1] <= MAX_PIXELS:
+    if scaled[0] * scaled[1] <= limit:
         return scaled
-    return scaled_size(size, max(1, int(min(size) * (MAX_PIXELS / (size[0] * size[1])) ** 0.5)))
+    side = max(1, int(min(size) * (limit / (size[0] * size[1])) ** 0.5))
+    warnings.warn(
+        f"an image of {size[1]} x {size[0]} pixels is looked at at a short side of {side} pixels, not {scale}, to "
+        "bound the memory",
+        stacklevel=2,
+    )
+    return scaled_size(size, side)

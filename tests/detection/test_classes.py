@@ -32,6 +32,8 @@ class Colours:
     def image_features(self, image):
         return image
 
+    live_features = image_features
+
     def distinct(self, features, boxes):
         _, first, place = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
         return first, place.reshape(-1)

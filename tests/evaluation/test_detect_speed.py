@@ -80,6 +80,18 @@ def test_the_figures_fit_together(result):
     assert (result["windows"], result["images"]) == (10, 2)
 
 
+def test_rcnn_may_be_timed_on_fewer_images(detectors):
+    images = [(f"{i:06}", np.zeros((48, 64, 3), np.uint8)) for i in range(2)]
+    seen = []
+    rcnn = detectors[2].regions
+    whole = rcnn.live_features
+    rcnn.live_features = lambda image: seen.append(id(image)) or whole(image)
+    result = speed.compare(images, detectors, 10, rcnn_images=1, tried_windows=4)
+    assert (result["images"], result["rcnn_images"]) == (2, 1)
+    assert set(seen) == {id(images[0][1])}
+    assert "R-CNN: of 1" in speed.comparison_table(result).title
+
+
 def test_floors_count_what_must_be_done(detectors):
     dense, small, _ = detectors
     image, peaks = np.zeros((48, 64, 3), np.uint8), {"float32": 10.0, "copy": 5.0}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.pooling import bin_cells, pool_slowly
 
-from spp_det.pooling import bin_edges, num_bins, pool_windows, vector_length
+from spp_det.pooling import PreparedMap, bin_edges, num_bins, pool_windows, vector_length
 from spp_det.pooling.plain import pool_windows_plain
 
 LEVELS = [(1, 2, 3, 6), (6, 3, 2, 1), (1, 2, 4, 5), (1,), (7,), (2, 2), (4, 3, 2, 1), (9, 5)]
@@ -44,6 +44,39 @@ def test_equals_adaptive_max_pool_bit_for_bit(height, width, channels, num, leve
     assert pooled.dtype == np.float32
     assert pooled.shape == (num, vector_length(channels, levels))
     np.testing.assert_array_equal(pooled, plain(feature_map, windows, levels))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.integers(1, 70),
+    levels=st.sampled_from(LEVELS),
+    values=st.sampled_from(["normal", "negative", "rectified", "ties"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_bfloat16_equals_adaptive_max_pool_of_the_same_numbers(height, width, channels, levels, values, seed):
+    rng = np.random.default_rng(seed)
+    drawn = torch.from_numpy(rng.standard_normal((channels, height, width)).astype(np.float32))
+    feature_map = {"negative": -drawn.abs() - 1, "rectified": drawn.relu(), "ties": drawn.round()}.get(values, drawn)
+    feature_map = feature_map.bfloat16()
+    prepared = PreparedMap(feature_map)
+    for num in (40, 3, 40):  # with the table of squares, without, and with the one that is kept
+        windows = random_windows(rng, num, height, width)
+        pooled = pool_windows(prepared, windows, levels)
+        assert pooled.dtype == torch.bfloat16
+        assert torch.equal(pooled.float(), pool_windows_plain(feature_map.float(), torch.from_numpy(windows), levels))
+
+
+def test_many_vectors_go_past_the_caches_unchanged(monkeypatch):
+    rng = np.random.default_rng(5)
+    feature_map = torch.from_numpy(rng.standard_normal((40, 20, 31)).astype(np.float32))
+    windows = random_windows(rng, 50, 20, 31)
+    for each in (feature_map, feature_map.bfloat16()):
+        before = pool_windows(each, windows)
+        monkeypatch.setattr("spp_det.pooling.pool.CACHED", 0)
+        assert torch.equal(pool_windows(each, windows), before)
+        monkeypatch.undo()
 
 
 @settings(deadline=None, max_examples=30)
@@ -165,6 +198,9 @@ def test_wrong_window(window):
         {"out": np.zeros((1, 100))},
         {"out": np.zeros((1, 200), np.float32)[:, ::2]},
         {"out": torch.zeros(1, 100)},
+        {"feature_map": torch.zeros(2, 4, 5), "out": torch.zeros(1, 100, dtype=torch.bfloat16)},
+        {"feature_map": torch.zeros(2, 4, 5).bfloat16(), "out": torch.zeros(1, 100)},
+        {"feature_map": torch.zeros(2, 4, 5).bfloat16(), "out": torch.zeros(1, 200).bfloat16()[:, ::2]},
         {"rows": np.array([0])},
         {"out": np.zeros((1, 100), np.float32), "rows": np.array([1])},
         {"out": np.zeros((1, 100), np.float32), "rows": np.array([-1])},

@@ -33,6 +33,8 @@ class MeanColours:
         self.passes += 1
         return image
 
+    live_features = image_features
+
     def distinct(self, features, boxes):
         _, first, place = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
         return first, place.reshape(-1)
