@@ -10,6 +10,7 @@ python tools/benchmark.py views --trunk zf5_table1 --data data/VOCdevkit [--json
 python tools/benchmark.py detect --trunk alexnet --windows 2000 --data data/VOCdevkit [--json FILE]
 python tools/benchmark.py export --data data/VOCdevkit [--run runs/voc07_lite0] [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
+python tools/benchmark.py store --images 100000 --work FOLDER [--json FILE]
 """
 
 from __future__ import annotations
@@ -99,6 +100,11 @@ def main(argv: list[str] | None) -> int:
     adding.add_argument("--test", type=int, default=0, help="take the AP on so many test images, before and after (0)")
     adding.set_defaults(measure=measure_adding)
 
+    store = parts.add_parser("store", help="a start, and spp-det status, with a large data set in the store")
+    store.add_argument("--images", type=int, default=100_000, help="so many small ones are made (100000)")
+    store.add_argument("--work", type=Path, required=True, help="the folder of images and store, some 2 GB; it stays")
+    store.set_defaults(measure=measure_store_scale)
+
     for part in (pooling, detect, exported):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
     for part in (proposals, scaling, stages, faster, views, exported):
@@ -107,7 +113,7 @@ def main(argv: list[str] | None) -> int:
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported, store):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if args.part == "detect" and (args.run is None) != (args.compressed is None):
@@ -311,6 +317,15 @@ def measure_adding(args: argparse.Namespace) -> dict[str, Any]:
     console.print(f"the weights of the other classes are {'the same' if result['others_unchanged'] else 'CHANGED'}")
     test("added")
     return result | {"run": str(args.run), "class": args.name, "ap": precision}
+
+
+def measure_store_scale(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `store`."""
+    from spp_det.pipeline.store_scale import measure_store, store_table
+
+    result = measure_store(args.work, args.images)
+    console.print(store_table(result))
+    return result
 
 
 def prepare() -> None:

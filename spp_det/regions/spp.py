@@ -73,6 +73,12 @@ class SPPRegions:
         sizes = tuple(_bounded_size(size, scale) for scale in self.scales)
         return ImageMaps(size, self.scales, sizes, tuple(self._map(resize(image, scaled)) for scaled in sizes))
 
+    def map_cells(self, size: Size) -> int:
+        """How many values the maps of an image of a size have, over all scales; computed from the sizes alone."""
+        sides = [_bounded_size(size, scale) for scale in self.scales]
+        cells = sum(cells_within(height, self.trunk) * cells_within(width, self.trunk) for height, width in sides)
+        return cells * self.trunk.out_channels
+
     def _map(self, image: Image) -> npt.NDArray[np.floating[Any]]:
         cells = self.trunk.maps(self.trunk.array(image)[None])[0]  # [h, w, C]
         height, width = (cells_within(side, self.trunk) for side in image.shape[:2])
