@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spp_det import __version__
+from spp_det.commands import cache
 from spp_det.commands.classes import add_class, remove_class, rename_class
 from spp_det.commands.data import check_data
 from spp_det.commands.doctor import doctor
@@ -61,6 +62,15 @@ def build() -> typer.Typer:
     for panel, commands in PANELS.items():
         for name, command in commands.items():
             app.command(name, rich_help_panel=panel)(command)
+    app.add_typer(build_cache(), name="cache", rich_help_panel="This machine")
+    return app
+
+
+def build_cache() -> typer.Typer:
+    """The commands of `spp-det cache`."""
+    app = typer.Typer(help="Look into the store of runs, clear it up, or check it.", no_args_is_help=True)
+    for command in (cache.ls, cache.prune, cache.verify):
+        app.command()(command)
     return app
 
 

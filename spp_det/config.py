@@ -17,6 +17,7 @@ import msgspec
 import tomli_w
 
 from spp_det.errors import ConfigError
+from spp_det.places import as_path
 from spp_det.protocols import Protocol, drop_protocol, fill_protocol
 
 Rule = Literal["paper", "released"]
@@ -69,6 +70,13 @@ class MapsConfig(_Table, frozen=True):
     scale_rule: Rule = "paper"
     mapping: Rule = "paper"
     levels: tuple[int, ...] = (1, 2, 3, 6)
+    keep: bool = True  # on the disk, while training; false: computed each time they are asked for, the same bits
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that results depend on."""
+        table = msgspec.to_builtins(self)
+        del table["keep"]
+        return table
 
 
 class RegionsConfig(_Table, frozen=True):
@@ -239,9 +247,9 @@ def read_table(path: str | Path, overrides: Sequence[str] = (), **replaced: Any)
     Raises ConfigError that names the file and the key for anything it cannot take.
     """
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
+        if as_path(path).stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path}: has more than {MAX_BYTES >> 10} KB, which no configuration needs")
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(as_path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
     except IsADirectoryError:

@@ -17,22 +17,33 @@ import safetensors
 import safetensors.numpy
 
 from spp_det.errors import DataError
+from spp_det.places import as_path, is_remote
 
 MAX_UNPACKED = 4 << 30  # bytes that an .npz may hold, unpacked
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file aside, then rename it: a reader or a killed program never sees a half of it."""
-    path = Path(path)
+    path = as_path(path)
+    if is_remote(path):  # storage of this kind shows an object once it is whole
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_bytes(content)
         aside.replace(path)
-    except BaseException:
+    except BaseException as fault:
         with contextlib.suppress(OSError):
             aside.unlink()
+        if isinstance(fault, OSError):
+            raise named_fault(fault, path) from None
         raise
+
+
+def named_fault(fault: OSError, path: str | Path) -> OSError:
+    """The same fault of the system with the file that it is about: a full disk names none by itself."""
+    return OSError(fault.errno, fault.strerror, str(path))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -43,7 +54,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """The value in a JSON file. Raises DataError for a file that is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(as_path(path).read_bytes())
     except FileNotFoundError:
         raise DataError(path, "there is no such file") from None
     except RecursionError:
@@ -54,17 +65,28 @@ def read_json(path: str | Path) -> Any:
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Named arrays as safetensors, whole or absent; the same arrays give the same bytes."""
-    write_whole(path, safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
+    write_whole(path, arrays_to_bytes(arrays))
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The named arrays of a safetensors file. Raises DataError for a file that is missing or broken."""
     try:
-        return safetensors.numpy.load(Path(path).read_bytes())
+        return arrays_from_bytes(as_path(path).read_bytes(), path)
     except FileNotFoundError:
         raise DataError(path, "there is no such file") from None
+
+
+def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays as the content of a safetensors file."""
+    return safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+
+
+def arrays_from_bytes(content: bytes, name: str | Path) -> dict[str, np.ndarray]:
+    """The arrays in the content of a safetensors file. Raises DataError, which names `name`, where it is none."""
+    try:
+        return safetensors.numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as fault:  # also of types that numpy lacks
-        raise DataError(path, f"is not a safetensors file of numbers ({fault})") from None
+        raise DataError(name, f"is not a safetensors file of numbers ({fault})") from None
 
 
 def read_npz(path: str | Path, max_bytes: int = MAX_UNPACKED) -> dict[str, np.ndarray]:

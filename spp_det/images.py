@@ -6,8 +6,9 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from spp_det.errors import DataError
+from spp_det.places import as_path, is_remote
 from spp_det.structures import Image, Size
 
 MAX_PIXELS = 89_478_485  # a bound against decompression bombs, Pillow's own: 9,459 x 9,459
@@ -61,7 +63,7 @@ def image_size(path: str | PathLike[str]) -> Size:
 def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str]) -> Iterator[PillowImage.Image]:
     """The open file; whatever goes wrong with it in the block becomes a DataError that names the path."""
     try:
-        with PillowImage.open(source, formats=FORMATS) as file:
+        with _file(source) as opened, PillowImage.open(opened, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise PillowImage.DecompressionBombError
             yield file
@@ -75,6 +77,14 @@ def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str])
         raise DataError(path, f"has more pixels than the {MAX_PIXELS:,} that this program reads") from None
     except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error) as fault:
         raise DataError(path, f"is a broken image ({fault})") from None  # all that Pillow raises for broken files
+
+
+def _file(source: str | PathLike[str] | io.BytesIO) -> AbstractContextManager[Any]:
+    """What Pillow opens: a path or a stream, or the open file of an address."""
+    if isinstance(source, io.BytesIO):
+        return nullcontext(source)
+    path = as_path(source)
+    return path.open("rb") if is_remote(path) else nullcontext(path)
 
 
 def _in_strips(image: PillowImage.Image, convert: Callable[[PillowImage.Image], Image]) -> Image:

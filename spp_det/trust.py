@@ -12,6 +12,7 @@ from typing import Any
 
 from spp_det.config import Config, config_from, load_config, read_table
 from spp_det.errors import ConfigError
+from spp_det.places import as_path
 
 VARIABLE = "SPP_DET_TRUST"
 PARTS = ("data.format", "proposals.method", "trunk.name", "regions.kind")  # keys that may name `package.module:Name`
@@ -21,7 +22,7 @@ def load_run_config(
     folder: str | Path, overrides: Sequence[str] = (), trust: Iterable[str] = (), **replaced: Any
 ) -> Config:
     """The configuration in a run's folder; overrides and replaced as in `load_config`, trust as in `check_parts`."""
-    path = Path(folder) / "config.toml"
+    path = as_path(folder) / "config.toml"
     check_parts(read_table(path), path, overrides, trust)
     return load_config(path, overrides, **replaced)
 

@@ -12,6 +12,7 @@ python tools/benchmark.py export --data data/VOCdevkit [--run runs/voc07_lite0] 
 python tools/benchmark.py gpu --data data/VOCdevkit [--scales 480 576 688 864 1200] [--workers 16] [--json FILE]
 python tools/benchmark.py add-class --run runs/voc07_lite0 --name dog --data data/VOCdevkit --images 20 [--json FILE]
 python tools/benchmark.py time-to-detector --data data/VOCdevkit --class cat --images 50 200 --json FILE [--plot FILE]
+python tools/benchmark.py store --images 100000 --work FOLDER [--json FILE]
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ def main(argv: list[str] | None) -> int:
     race.add_argument("--plot", type=Path, help="draw AP against time into this file")
     race.set_defaults(measure=measure_race)
 
+    store = parts.add_parser("store", help="a start, and spp-det status, with a large data set in the store")
+    store.add_argument("--images", type=int, default=100_000, help="so many small ones are made (100000)")
+    store.add_argument("--work", type=Path, required=True, help="the folder of images and store, some 2 GB; it stays")
+    store.set_defaults(measure=measure_store_scale)
+
     for part in (pooling, detect, exported, gpu):
         part.add_argument("--windows", type=int, default=2000, help="windows of an image (2000)")
     for part in (proposals, scaling, stages, faster, views, exported, gpu):
@@ -130,7 +136,7 @@ def main(argv: list[str] | None) -> int:
         part.add_argument(
             "--mode", choices=("fast", "released", "quality"), default="fast", help="of selective search (fast)"
         )
-    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported, gpu):
+    for part in (pooling, proposals, scaling, stages, detect, faster, views, adding, exported, gpu, store):
         part.add_argument("--json", type=Path, help="write the figures to this file")
     race.add_argument("--json", type=Path, required=True, help="the points; what it has is not measured again")
     args = parser.parse_args(argv)
@@ -376,6 +382,15 @@ def measure_race(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot and points:
         title = f"one class ({args.name}), {setup['test_images']} test images, {result['machine']['threads']} cores"
         plot_points(points, title, args.plot)
+    return result
+
+
+def measure_store_scale(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures and the table of `store`."""
+    from spp_det.pipeline.store_scale import measure_store, store_table
+
+    result = measure_store(args.work, args.images)
+    console.print(store_table(result))
     return result
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spp_det.classification.config import is_classification
+from spp_det.places import as_path
 from spp_det.tooling import run_tool
 
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tested = parser.add_mutually_exclusive_group(required=True)
     tested.add_argument(
-        "--run", nargs="+", action="extend", type=Path, help="the folder that train_net.py wrote; several: together"
+        "--run", nargs="+", action="extend", type=as_path, help="the folder that train_net.py wrote; several: together"
     )
     tested.add_argument("--config", type=Path, help="a configuration with [ensemble], which names several runs")
     parser.add_argument(

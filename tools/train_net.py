@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spp_det.classification.config import is_classification, load_classification
 from spp_det.config import load_config
+from spp_det.places import as_path
 from spp_det.tooling import run_tool
 
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change settings, e.g. svm.C=0.01"
     )
-    parser.add_argument("--out", type=Path, help="the run's folder (default: runs/ and the configuration's name)")
+    parser.add_argument("--out", type=as_path, help="the run's folder (default: runs/ and the configuration's name)")
     parser.add_argument("--store", type=Path, help="where stages are kept (default: store/ beside the run's folder)")
     parser.add_argument(
         "--skip-bad-images", action="store_true", help="go on without images that are broken; list them"

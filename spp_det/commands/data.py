@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from spp_det.commands.options import AsJson, print_json, words_aside
+from spp_det.places import as_path
 
 
 def check_data(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="a folder (VOC's form or YOLO's), a COCO .json or a YOLO .yaml file")
+        Path,
+        typer.Argument(
+            metavar="DATA", parser=as_path, help="a folder (VOC's form or YOLO's), a COCO .json or a YOLO .yaml file"
+        ),
     ],
     form: Annotated[str | None, typer.Option("--format", help="its form (default: found by looking)")] = None,
     classes: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spp_det.commands.options import AsJson, usage_error
+from spp_det.places import as_path
 
 
 class Form(StrEnum):
@@ -30,7 +31,8 @@ def detect(
         ),
     ],
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="RUN", help="a trained run (default: the detector that ships)")
+        Path | None,
+        typer.Option("--run", metavar="RUN", parser=as_path, help="a trained run (default: the detector that ships)"),
     ] = None,
     onnx: Annotated[
         Path | None,

@@ -11,9 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder, which spp-det train wrote")]
+from spp_det.places import as_path
+
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", parser=as_path, help="the run's folder, which spp-det train wrote")
+]
 DataFolder = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="the data set's folder, in place of the run's own")
+    Path | None,
+    typer.Option("--data", metavar="DIR", parser=as_path, help="the data set's folder, in place of the run's own"),
 ]
 Settings = Annotated[
     list[str] | None,

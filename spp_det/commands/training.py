@@ -18,19 +18,23 @@ from spp_det.commands.options import (
     usage_error,
     words_aside,
 )
+from spp_det.places import as_path
 
 
 def train(
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DATA", help="your images and boxes, in VOC's, COCO's or YOLO's form"),
+        typer.Option(
+            "--data", metavar="DATA", parser=as_path, help="your images and boxes, in VOC's, COCO's or YOLO's form"
+        ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", help="all settings, a TOML file such as those in configs/"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="the run's folder (default: runs/NAME of the data)")
+        Path | None,
+        typer.Option("--out", metavar="RUN", parser=as_path, help="the run's folder (default: runs/NAME of the data)"),
     ] = None,
     settings: Settings = None,
     small: Annotated[

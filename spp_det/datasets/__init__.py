@@ -1,6 +1,14 @@
 """An image and its Target: VOC's, COCO's and YOLO's forms, ILSVRC DET, generated shapes, and what is in memory."""
 
-from spp_det.datasets.base import Dataset, crowds, image_digest, loose_faults, object_areas, positives_only
+from spp_det.datasets.base import (
+    Dataset,
+    crowds,
+    image_digest,
+    loose_faults,
+    object_areas,
+    positives_only,
+    target_basis,
+)
 from spp_det.datasets.coco import CocoDataset
 from spp_det.datasets.formats import DATASETS, open_dataset
 from spp_det.datasets.ilsvrc import ILSVRCDetection
@@ -29,5 +37,6 @@ __all__ = [
     "open_dataset",
     "positives_only",
     "recognise",
+    "target_basis",
     "write_results",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +76,24 @@ def image_digest(dataset: Dataset, image_id: str) -> str:
     path = dataset.image_path(image_id)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise DataError(path, "there is no such image") from None
     except OSError as fault:
         raise DataError(path, fault.strerror or str(fault)) from None
+
+
+def target_basis(dataset: Dataset) -> Any | None:
+    """What all targets follow from besides each image's file and annotation: `dataset.target_basis()`, of JSON's types.
+
+    Where that and the files are as they were, the targets need not be read again. None: nobody can say; so it is for a
+    class that has `target` of its own and `target_basis` from another.
+    """
+    first = {
+        name: next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ("target", "target_basis")
+    }
+    if first["target_basis"] is None or first["target"] is not first["target_basis"]:
+        return None
+    return dataset.target_basis()  # type: ignore[attr-defined]
 
 
 def stated_size(dataset: Dataset, image_id: str) -> Size | None:

@@ -14,6 +14,7 @@ from spp_det.datasets.coco_table import CocoTable, parse_table, read_table
 from spp_det.datasets.objects import fit_box, make_target
 from spp_det.errors import DataError
 from spp_det.images import image_size, read_image
+from spp_det.places import as_path
 from spp_det.structures import Boxes, Image, Size, Target
 
 
@@ -46,7 +47,7 @@ class CocoDataset:
         classes: Sequence[str] | None = None,
         images: str | None = None,
     ) -> None:
-        root = Path(root)
+        root = as_path(root)
         table = read_table(find_annotations(root, split))
         folder = root / images if images is not None else find_folder(root, split, table)
         self._take(table, folder, classes)

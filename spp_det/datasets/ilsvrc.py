@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from spp_det.datasets.image_files import find_image
 from spp_det.datasets.voc_annotations import read_annotation
 from spp_det.errors import DataError
 from spp_det.images import image_size, read_image
+from spp_det.places import as_path
 from spp_det.structures import Image, Size, Target
 
 CLASS_LIST = Path("devkit/data/map_det.txt")
@@ -97,6 +99,10 @@ class ILSVRCDetection:
         target = self._all_objects(image_id)
         return target[target.labels < len(self.synsets)]
 
+    def target_basis(self) -> list[Any]:
+        """What the targets follow from besides the files; see `base.target_basis`."""
+        return [list(self.synsets), list(self.others), self.first_pixel]
+
     def _all_objects(self, image_id: str) -> Target:
         """The objects of the classes that are kept, then of the others."""
         path, size = self.annotation_path(image_id), partial(self.size, image_id)
@@ -140,7 +146,7 @@ class ILSVRCDetection:
 
 def ilsvrc_folder(root: str | PathLike[str]) -> Path:
     """The folder with Annotations/DET, Data/DET and ImageSets/DET: root/ILSVRC, or root itself."""
-    root = Path(root)
+    root = as_path(root)
     if not root.is_dir():
         raise DataError(root, "there is no such folder")
     folder = root / "ILSVRC" if (root / "ILSVRC").is_dir() else root

@@ -91,6 +91,10 @@ class VOCFiles:
         """What is in the image. Raises DataError as `read_annotation` does."""
         return read_annotation(self.annotation_path(image_id), self.class_names, lambda: self.size(image_id))
 
+    def target_basis(self) -> list[Any]:
+        """What the targets follow from besides the files; see `base.target_basis`."""
+        return list(self.class_names)
+
 
 class PairsDataset:
     """(image, target) pairs as a data set; the ids are "000000", "000001" .. in their order.

@@ -21,6 +21,7 @@ from spp_det.datasets.voc_layout import VocFolders, voc_folders
 from spp_det.datasets.yolo_layout import find_layout
 from spp_det.errors import ConfigError, DataError
 from spp_det.files import read_json
+from spp_det.places import as_path
 
 TRAIN = ("trainval", "train")
 TEST = ("test", "val", "valid")
@@ -99,7 +100,7 @@ def recognise(
     classes: those to keep; None: all that there are.
     Raises DataError that says, form by form, why it is none of them, and ConfigError for an unknown format.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise DataError(path, "there is no such folder" if not path.suffix else "there is no such file")
     if format is not None and format not in FORMS:

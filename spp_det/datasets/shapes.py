@@ -23,6 +23,7 @@ from spp_det.datasets.voc import VOCDataset
 from spp_det.datasets.voc_annotations import annotation_xml
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
+from spp_det.places import as_path, is_remote
 from spp_det.structures import Image
 
 VERSION = 1  # raised with every change to the pictures, so that an old folder is not taken for a new one
@@ -68,10 +69,12 @@ def make_shapes(
     """
     if train < 1 or test < 1 or seed < 0:
         raise ValueError(f"shapes need images to train and to test, and a seed from 0, not {train}, {test} and {seed}")
-    root = Path(root)
+    root = as_path(root)
     settings = {"data": "shapes", "version": VERSION, "train": train, "test": test, "seed": seed}
     if _is_made(root, settings):
         return
+    if is_remote(root):
+        raise DataError(root, "holds no shapes, and they are generated on a disk only")
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as aside:
         made = Path(aside) / "shapes"

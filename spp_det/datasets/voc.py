@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from spp_det.datasets.image_files import find_image
 from spp_det.datasets.voc_annotations import read_annotation, read_stated_size
@@ -90,3 +91,7 @@ class VOCDataset:
     def target(self, image_id: str) -> Target:
         """What is in the image. Raises DataError as `read_annotation` does."""
         return read_annotation(self.annotation_path(image_id), self.class_names, lambda: self.size(image_id))
+
+    def target_basis(self) -> list[Any]:
+        """What the targets follow from besides the files; see `base.target_basis`."""
+        return list(self.class_names)

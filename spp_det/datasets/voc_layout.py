@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from spp_det.errors import DataError
+from spp_det.places import as_path
 
 ALL = "all"  # the one split of a folder without lists of ids
 LOOSE = (("Annotations", "JPEGImages"), ("Annotations", "images"), ("annotations", "images"), ("", ""))
@@ -36,7 +37,7 @@ def voc_folders(root: str | PathLike[str], year: str) -> VocFolders:
     A folder without ImageSets/Main may have its annotations in Annotations and its images in JPEGImages or `images`, or
     all of them in one place, as labelling programs leave them. Raises DataError where it has none of these forms.
     """
-    root = Path(root)
+    root = as_path(root)
     if not root.is_dir():
         raise DataError(root, "there is no such folder")
     folder = root / f"VOC{year}" if (root / f"VOC{year}").is_dir() else root

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from spp_det.datasets.image_files import repeated
 from spp_det.datasets.objects import fit_box, make_target
 from spp_det.datasets.yolo_layout import find_layout
 from spp_det.errors import DataError
 from spp_det.images import image_size, read_image
+from spp_det.places import as_path
 from spp_det.structures import Boxes, Image, Size, Target
 
 
@@ -36,7 +38,7 @@ class YoloDataset:
     """
 
     def __init__(self, root: str | PathLike[str], split: str = "train", classes: Sequence[str] | None = None) -> None:
-        layout = find_layout(Path(root))
+        layout = find_layout(as_path(root))
         self.all_names = layout.names
         self.class_names = layout.names if classes is None else tuple(classes)
         for name in self.class_names:
@@ -84,6 +86,10 @@ class YoloDataset:
         found = [_parse(words, path, number, size, self.all_names) for number, words in rows]
         kept = [(box, self._labels[label]) for box, label in found if label in self._labels]
         return make_target([box for box, _ in kept], [label for _, label in kept], [False] * len(kept))
+
+    def target_basis(self) -> list[Any]:
+        """What the targets follow from besides the files; see `base.target_basis`."""
+        return [list(self.all_names), list(self.class_names)]
 
 
 def _id_of(path: Path, root: Path) -> str:

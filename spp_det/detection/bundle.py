@@ -28,6 +28,7 @@ from spp_det.files import read_arrays, read_json, write_arrays, write_json, writ
 from spp_det.networks import FcHead, LowRankLinear, Trunk, compute_dtype
 from spp_det.networks.head import LAYERS
 from spp_det.parts import make_head, make_proposals, make_regions, make_trunk, regressor_params
+from spp_det.places import as_path
 from spp_det.regions import RCNNRegions, RegionExtractor, SPPRegions
 from spp_det.training import BoxRegressor, LinearSVMs
 from spp_det.trust import load_run_config
@@ -56,7 +57,7 @@ def save_detector(
     regression_layer: what the regressor reads, where it is not the configuration's `regress.layer`.
     tuned_from: the digest of the trunk before it was tuned, where it was: then its weights are written too.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     (folder / "detector.json").unlink(missing_ok=True)  # no half of an old detector counts as whole
     forget(folder)
     write_arrays(folder / "head.safetensors", head_arrays(head))
@@ -159,7 +160,7 @@ def load_detector(
     WeightsError where a file does not fit or the trunk's weights are others than those trained with, ConfigError where
     it names code that is not trusted, and for a device that is not there.
     """
-    folder = Path(path)
+    folder = as_path(path)
     if not (folder / "detector.json").is_file():
         what = "holds no trained detector; spp-det train writes one" if folder.is_dir() else "there is no such run"
         raise DataError(folder, what)

@@ -17,6 +17,7 @@ from spp_det.detection.candidates import Candidates, finish, select_candidates
 from spp_det.detection.voting import vote, voters
 from spp_det.errors import ConfigError, SppDetError
 from spp_det.images import read_image
+from spp_det.places import as_path
 from spp_det.proposals import ProposalMethod
 from spp_det.structures import Boxes, Detections, Image, Labels, Proposals, Size, check_image
 from spp_det.threads import one_blas_thread
@@ -264,7 +265,7 @@ class Detector(WindowDetector):
         """
         from spp_det.detection.bundle import write_detector
 
-        write_detector(Path(path), self)
+        write_detector(as_path(path), self)
 
     def add_class(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +72,9 @@ def read_background(folder: Path) -> Vectors | None:
 
 def forget(folder: Path) -> None:
     """Remove what was remembered beside an older detector, whose vectors and scores mean nothing to a new one."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    if (folder / FOLDER).is_dir():
+        for path in (folder / FOLDER).iterdir():
+            path.unlink()
+        (folder / FOLDER).rmdir()
     for name in (BACKGROUND, CALIBRATION):
         (folder / name).unlink(missing_ok=True)

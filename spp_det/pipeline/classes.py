@@ -161,9 +161,10 @@ def draw_background(run: Path, detector: Detector, seed: int = 0) -> Vectors | N
         return None
     proposals = proposals_stage(store, config, split)
     maps = maps_stage(store, config, split, regions.trunk, flipped=False)
-    if not proposals.done or not maps.done:
+    if not proposals.done or (config.maps.keep and not maps.done):
         return None
-    source = TrainingWindows(split, proposals, {False: maps}, regions, config.data.use_difficult)
+    stored = {False: maps} if config.maps.keep else {}
+    source = TrainingWindows(split, proposals, stored, regions, config.data.use_difficult)
     rng = np.random.default_rng(seed)
     vectors = []
     with progress("background") as show:

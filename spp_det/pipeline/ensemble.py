@@ -17,6 +17,7 @@ from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
 from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import Subject, look_at, measure, report, run_digest
+from spp_det.places import as_path
 from spp_det.trust import load_run_config
 
 
@@ -48,16 +49,17 @@ def evaluate_ensemble(
     ensemble = Ensemble(members, settings.detect, make_proposals(settings))
     name = " + ".join(map(str, folders))
     print(f"together: {name}", flush=True)
-    subject = Subject(name, settings, ensemble, key_of([run_digest(run) for run in folders]))
+    joined = out or folders[0].parent / "+".join(run.name for run in folders)
+    subject = Subject(name, joined, settings, ensemble, key_of([run_digest(run) for run in folders]))
     folder = Store(store or read_json(folders[0] / "run.json")["store"])
     tested = look_at(subject, folder, split, skip_bad)
     metrics = measure(tested, voc_results)
     metrics |= {"runs": [str(run) for run in folders], "overrides": list(overrides)}
-    report(settings, metrics, tested.images, out or folders[0].parent / "+".join(run.name for run in folders))
+    report(settings, metrics, tested.images, joined)
     return metrics
 
 
 def _named_runs(settings: Config, config: Path) -> list[Path]:
     if settings.ensemble is None:
         raise ConfigError(f"{config}: has no [ensemble] with the runs to join")
-    return [Path(run) for run in settings.ensemble.runs]
+    return [as_path(run) for run in settings.ensemble.runs]

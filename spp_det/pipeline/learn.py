@@ -31,7 +31,7 @@ from spp_det.training import (
     train_svms,
 )
 
-VERSIONS = {"finetune": 1, "svm": 2, "regress": 1, "vectors": 1}
+VERSIONS = {"finetune": 1, "svm": 2, "regress": 2, "vectors": 2}
 TRUNK_FILE = "trunk.safetensors"
 
 
@@ -124,17 +124,15 @@ def load_svms(stage: StageFolder) -> LinearSVMs:
 def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
     """Learn to regress boxes, class after class, each kept as it comes."""
     regressor = BoxRegressor(**regressor_params(config))
-    files = {label: stage.path(f"class{label}.safetensors") for label in range(len(source.split.dataset.class_names))}
-    known = {label: read_arrays(file)["weights"] for label, file in files.items() if file.exists()}
+    known = {int(label): stage.read(label)["weights"] for label in stage.names()}
 
     def keep(label: int, weights: np.ndarray) -> None:
-        write_arrays(files[label], {"weights": weights})
+        stage.write(str(label), {"weights": weights})
 
     with progress("box regression") as show:
         regressor.fit(source, known, keep, show)
     write_arrays(stage.path("regressor.safetensors"), regressor.state())
-    for file in files.values():
-        file.unlink(missing_ok=True)
+    stage.packs.remove()
     stage.finish()
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from spp_det.config import Config
 from spp_det.datasets import positives_only
 from spp_det.errors import DataError
-from spp_det.files import read_arrays, write_arrays
 from spp_det.images import flip_image
 from spp_det.networks import Trunk
 from spp_det.parallel import available_cores, map_ordered
@@ -21,12 +20,11 @@ from spp_det.parts import make_proposals
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder, Store, key_of
 from spp_det.regions import ImageMaps, SPPRegions
-from spp_det.structures import Proposals, empty_boxes
+from spp_det.structures import Image, Proposals, empty_boxes
 from spp_det.tooling import track
 
-PROPOSALS_VERSION = 3
-MAPS_VERSION = 1
-SUFFIX = ".safetensors"
+PROPOSALS_VERSION = 4
+MAPS_VERSION = 2
 
 
 def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
@@ -42,7 +40,7 @@ def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
 
 
 def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> None:
-    """Windows for every image, one file each; images that have theirs are passed over."""
+    """Windows for every image; images that have theirs are passed over."""
     method = make_proposals(config, threads=1)
 
     without = set(_without_proposals(split))
@@ -52,11 +50,11 @@ def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> No
             return image_id, Proposals(empty_boxes())
         return image_id, method.propose(split.dataset.image(image_id), image_id)
 
-    missing = stage.missing(list(split.ids), SUFFIX)
+    missing = stage.missing(split.ids)
     results = map_ordered(propose, missing, available_cores())
     for image_id, proposals in track(results, "proposals", len(split.ids), len(split.ids) - len(missing)):
-        write_arrays(stage.path(image_id + SUFFIX), {"boxes": proposals.boxes})
-    stage.finish()
+        stage.write(image_id, {"boxes": proposals.boxes})
+    stage.finish(split.ids)
 
 
 def _without_proposals(split: Split) -> list[str]:
@@ -66,7 +64,7 @@ def _without_proposals(split: Split) -> list[str]:
 
 def read_proposals(stage: StageFolder, image_id: str) -> Proposals:
     """The windows of one image."""
-    return Proposals(read_arrays(stage.path(image_id + SUFFIX))["boxes"])
+    return Proposals(stage.read(image_id)["boxes"])
 
 
 def maps_stage(store: Store, config: Config, split: Split, trunk: Trunk, flipped: bool) -> StageFolder:
@@ -76,21 +74,25 @@ def maps_stage(store: Store, config: Config, split: Split, trunk: Trunk, flipped
 
 
 def make_maps_stage(stage: StageFolder, regions: SPPRegions, split: Split, flipped: bool) -> None:
-    """The maps of every image in float16, one file each."""
-    change: Callable[[np.ndarray], np.ndarray] = flip_image if flipped else lambda image: image
-    missing = stage.missing(list(split.ids), SUFFIX)
+    """The maps of every image in float16."""
+    change: Callable[[Image], Image] = flip_image if flipped else lambda image: image
+    missing = stage.missing(split.ids)
     images = map_ordered(lambda i: (i, change(split.dataset.image(i))), missing, workers=1)
     title = "maps, mirrored" if flipped else "maps"
     for image_id, image in track(images, title, len(split.ids), len(split.ids) - len(missing)):
-        arrays = regions.image_features(image).arrays()
-        halves = {name: a.astype(np.float16) if a.dtype == np.float32 else a for name, a in arrays.items()}
-        write_arrays(stage.path(image_id + SUFFIX), halves)
-    stage.finish()
+        stage.write(image_id, compute_maps(regions, image).arrays())
+    stage.finish(split.ids)
+
+
+def compute_maps(regions: SPPRegions, image: Image) -> ImageMaps:
+    """The maps of one image as they are stored, in float16."""
+    arrays = regions.image_features(image).arrays()
+    return ImageMaps.from_arrays({n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in arrays.items()})
 
 
 def read_maps(stage: StageFolder, image_id: str) -> ImageMaps:
     """The maps of one image."""
-    return ImageMaps.from_arrays(read_arrays(stage.path(image_id + SUFFIX)))
+    return ImageMaps.from_arrays(stage.read(image_id))
 
 
 def _file_digest(path: str) -> str:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from spp_det.datasets import Dataset, image_digest, loose_faults, positives_only
+from spp_det.datasets import Dataset, image_digest, loose_faults, positives_only, target_basis
 from spp_det.errors import DataError
-from spp_det.files import read_json, write_json
 from spp_det.parallel import available_cores, map_ordered
+from spp_det.pipeline.seen import SeenImages, SeenTargets, TargetTable, file_states, unchanged
 from spp_det.pipeline.store import Store, key_of
 from spp_det.structures import Size, Target
 from spp_det.tooling import track
 
-VERSION = 1
+VERSION = 2
+KEEP_EVERY = 10_000  # images; reading so many takes minutes, and a stopped start goes on from there
 T = TypeVar("T")
 
 
@@ -27,16 +29,17 @@ class Split:
     """The good images of a split.
 
     sizes and targets: by image id, in the order of `ids`. skipped: image id -> fault, where bad images are left out.
-    images_key, targets_key: hashes of what the stages read of them.
+    images_key, targets_key: hashes of what the stages read of them. check: the key of what is kept of this look.
     """
 
     dataset: Dataset
     ids: tuple[str, ...]
     sizes: dict[str, Size]
-    targets: dict[str, Target]
+    targets: Mapping[str, Target]
     skipped: dict[str, str]
     images_key: str
     targets_key: str
+    check: str
 
     def classes_without_objects(self, use_difficult: bool = False) -> list[str]:
         """The names of the classes that no object is of; difficult ones count with `use_difficult` only."""
@@ -46,7 +49,7 @@ class Split:
 
 
 def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
-    """Read every image and annotation of a split once; what is found is kept, so that the next start is quick.
+    """Read every image and annotation of a split that has changed since it was seen last; see seen.py.
 
     Raises DataError for the first that is missing or broken, unless `skip_bad`.
     """
@@ -65,53 +68,108 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
             skipped[image_id] = str(fault)
             return None
 
-    def digest(image_id: str) -> str:
-        name = PurePosixPath(image_id)  # of files in the store, too
-        if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
-            raise DataError(image_id, "as an image's id leads out of its folder")
-        return image_digest(dataset, image_id)
-
-    digests = {image_id: guarded(digest, image_id) for image_id in dataset.ids}
-    sizes = _sizes(store, dataset, {i: d for i, d in digests.items() if d is not None}, guarded)
-    targets = {image_id: guarded(dataset.target, image_id) for image_id in sizes}
-    good = {image_id: target for image_id, target in targets.items() if target is not None}
-    if not good:
+    for image_id in dataset.ids:
+        guarded(_check_id, image_id)
+    check = store.stage("check", VERSION, {}, {"ids": key_of(list(dataset.ids))})
+    states = file_states(_path(dataset.image_path, image_id) for image_id in dataset.ids)
+    images = _see_images(check.path("images.safetensors"), dataset, states, guarded)
+    usable = images.sizes[:, 0] > 0
+    targets, usable = _see_targets(check.folder, dataset, states, usable, guarded)
+    if not usable.any():
         raise DataError(next(iter(skipped.values()), "the split").split(":")[0], "no image of the split can be used")
-    partly = [image_id for image_id in good if image_id in positives_only(dataset)]
+    ids = tuple(image_id for image_id, good in zip(dataset.ids, usable.tolist(), strict=True) if good)
+    partly = [image_id for image_id in ids if image_id in positives_only(dataset)]
+    targets = targets.chosen(usable)
     return Split(
         dataset=dataset,
-        ids=tuple(good),
-        sizes={image_id: sizes[image_id] for image_id in good},
-        targets=good,
+        ids=ids,
+        sizes=dict(zip(ids, map(tuple, images.sizes[usable].tolist()), strict=True)),
+        targets=TargetTable(ids, targets),
         skipped=skipped,
-        images_key=key_of([[image_id, digests[image_id]] for image_id in good]),
-        targets_key=key_of([list(dataset.class_names), [_target_digest(target) for target in good.values()], *partly]),
+        images_key=key_of([list(ids), hashlib.sha256(images.digests[usable].tobytes()).hexdigest()]),
+        targets_key=key_of([list(dataset.class_names), targets.digest(), *partly]),
+        check=check.key,
     )
 
 
-def _target_digest(target: Target) -> str:
-    parts = (target.boxes, target.labels, target.difficult)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+def _check_id(image_id: str) -> None:
+    """Raises DataError for an id that, as a name of a file, would lead elsewhere."""
+    name = PurePosixPath(image_id)
+    if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
+        raise DataError(image_id, "as an image's id leads out of its folder")
 
 
-def _sizes(
-    store: Store,
+def _path(find: Callable[[str], Path], image_id: str) -> Path | None:
+    """The file, None where there is none: who reads it says why."""
+    try:
+        _check_id(image_id)
+        return find(image_id)
+    except DataError:
+        return None
+
+
+def _see_images(
+    path: Path, dataset: Dataset, states: npt.NDArray[np.int64], guarded: Callable[[Callable[[str], Any], str], Any]
+) -> SeenImages:
+    """Digests and sizes of all images, of which those are read that have changed.
+
+    path: where they are kept; states: int64 [N, 4], of the images' files.
+    """
+    before = SeenImages.read(path, len(dataset.ids)) or SeenImages.none(len(dataset.ids))
+    known = unchanged(states, before.states) & (before.sizes[:, 0] > 0)
+    seen = SeenImages(np.where(known[:, None], states, 0), before.digests.copy(), before.sizes.copy())
+
+    def look(row: int) -> tuple[int, bytes, Size] | None:
+        image_id = dataset.ids[row]
+        _check_id(image_id)
+        digest = bytes.fromhex(image_digest(dataset, image_id))
+        height, width = before.sizes[row].tolist()
+        if digest != before.digests[row].tobytes() or height == 0:  # else it was copied or touched
+            height, width, _ = dataset.image(image_id).shape
+        return row, digest, (height, width)
+
+    left = np.flatnonzero(~known).tolist()
+    seen.sizes[left] = 0
+    found = map_ordered(lambda row: guarded(lambda _: look(row), dataset.ids[row]), left, available_cores())
+    shown = track(found, "reading images", len(known), len(known) - len(left)) if left else ()
+    for count, facts in enumerate(shown, 1):
+        if facts is not None:
+            row, digest, size = facts
+            seen.states[row], seen.sizes[row] = states[row], size
+            seen.digests[row] = np.frombuffer(digest, np.uint8)
+        if count % KEEP_EVERY == 0 or count == len(left):
+            seen.write(path)
+    return seen
+
+
+def _see_targets(
+    folder: Path,
     dataset: Dataset,
-    digests: dict[str, str],
-    guarded: Callable[[Callable[[str], Size], str], Size | None],
-) -> dict[str, Size]:
-    stage = store.stage("check", VERSION, {}, {"images": key_of(list(digests.items()))})
-    if stage.done:
-        return {image_id: (height, width) for image_id, (height, width) in read_json(stage.path("sizes.json")).items()}
+    images: npt.NDArray[np.int64],
+    usable: npt.NDArray[np.bool_],
+    guarded: Callable[[Callable[[str], Any], str], Any],
+) -> tuple[SeenTargets, npt.NDArray[np.bool_]]:
+    """The objects of all images that can be used, and of which images both can: bool [N].
 
-    def size(image_id: str) -> Size:
-        height, width, _ = dataset.image(image_id).shape
-        return height, width
-
-    found = map_ordered(lambda i: guarded(size, i), digests, available_cores())
-    read = dict(zip(digests, track(found, "reading images", len(digests)), strict=True))
-    sizes = {image_id: found_size for image_id, found_size in read.items() if found_size is not None}
-    if len(sizes) == len(digests):  # a bad image may be mended in place: then its digest, and the key, change
-        write_json(stage.path("sizes.json"), sizes)
-        stage.finish()
-    return sizes
+    folder: where they are kept, of a data set that says what they follow from; images: int64 [N, 4], the files' states.
+    """
+    basis, count = target_basis(dataset), len(dataset.ids)
+    path = folder / f"targets-{key_of(basis)}.safetensors"
+    before = (SeenTargets.read(path, count) if basis is not None else None) or SeenTargets.none(count)
+    find = getattr(dataset, "annotation_path", None)
+    own = file_states(_path(find, i) for i in dataset.ids) if find else images  # else they follow from the basis alone
+    states = np.concatenate([images, own], axis=1)
+    known = unchanged(images, before.states[:, :4]) & unchanged(own, before.states[:, 4:])
+    new: dict[int, Target] = {}
+    for row in np.flatnonzero(usable & ~known).tolist():
+        target = guarded(dataset.target, dataset.ids[row])
+        if target is not None:
+            new[row] = target
+    if not new:
+        return before, usable & known
+    good = known.copy()
+    good[list(new)] = True
+    seen = before.replaced(np.where(good[:, None], states, 0), new)
+    if basis is not None:
+        seen.write(path)
+    return seen, usable & good

@@ -15,7 +15,7 @@ from spp_det.config import Config
 from spp_det.errors import DataError
 from spp_det.files import read_json
 from spp_det.parts import make_dataset
-from spp_det.pipeline.precompute import SUFFIX, proposals_stage
+from spp_det.pipeline.precompute import proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.testing import detect_stage, run_digest
@@ -110,17 +110,19 @@ def _of_stage(title: str, folder: StageFolder, made: str | None, progress: str) 
 
 
 def _progress(folder: StageFolder, config: Config, images: int) -> str:
-    """How much of a stage a stopped run left; "" for nothing."""
+    """How much of a stage a stopped run left; "" for nothing, and for one that is done."""
+    if folder.done:
+        return ""
     checkpoint = folder.path("checkpoint.safetensors")
     if checkpoint.exists():
         state = peek_state(checkpoint)
         if "iteration" in state:
             return f"{state['iteration']} of {config.finetune.iterations} iterations"
         return f"{state['step']} of {images * config.svm.passes} images"
-    files = len(list(folder.folder.rglob(f"*{SUFFIX}")))
-    if not files:
+    there = len(folder.names())
+    if not there:
         return ""
-    return f"{files} classes" if folder.stage == "regress" else f"{files} of {images} images"
+    return f"{there} classes" if folder.stage == "regress" else f"{there} of {images} images"
 
 
 def _difference(folder: StageFolder, made: str) -> str:

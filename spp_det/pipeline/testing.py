@@ -20,18 +20,18 @@ from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import WindowDetector
 from spp_det.errors import ConfigError
 from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
-from spp_det.files import read_arrays, read_json, write_arrays, write_json
+from spp_det.files import read_json, write_json
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
-from spp_det.pipeline.precompute import SUFFIX, make_proposals_stage, proposals_stage, read_proposals
+from spp_det.pipeline.precompute import make_proposals_stage, proposals_stage, read_proposals
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.structures import Detections, Proposals
-from spp_det.tooling import console, progress, track
+from spp_det.tooling import console, notes, progress, track
 from spp_det.trust import load_run_config
 
-DETECT_VERSION = 1
+DETECT_VERSION = 2
 METHODS = {"11point": "voc07", "area": "voc10"}  # the metrics' names, by how AP is taken
 
 
@@ -67,9 +67,13 @@ def evaluate_run(
 
 @dataclass(frozen=True)
 class Subject:
-    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights."""
+    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights.
+
+    folder: of the run.
+    """
 
     name: str
+    folder: Path
     config: Config
     detector: WindowDetector
     digest: str
@@ -125,7 +129,7 @@ def look_at_run(
     replaced = {"data__root": data} if data else {}
     config = load_run_config(run, overrides, **replaced)
     detector = load_detector(run, overrides, config.precision, **replaced)
-    subject = Subject(str(run), config, detector, run_digest(run))
+    subject = Subject(str(run), run, config, detector, run_digest(run))
     return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
 
 
@@ -140,9 +144,10 @@ def look_at(subject: Subject, store: Store, split: str | None = None, skip_bad: 
     if tuple(images.dataset.class_names) != subject.detector.class_names:
         raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
     proposals = proposals_stage(store, config, images)
-    if not proposals.done:
-        make_proposals_stage(proposals, config, images)
     stage = detect_stage(store, config, subject.digest, images, proposals)
+    used = [("check", images.check), *((each.stage, each.key) for each in (proposals, stage))]
+    store.note_use(subject.folder, stage.key, used)
+    proposals.make(lambda: make_proposals_stage(proposals, config, images), _say_waiting)
     found = _detect(stage, subject.detector, images, proposals)
     return Tested(subject, name, images, proposals, found, stage.key)
 
@@ -173,10 +178,9 @@ def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path)
 
 def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
     """The folder of the detections of a split by a detector of a digest."""
-    settings = {
-        name: msgspec.to_builtins(getattr(config, name)) for name in ("maps", "regions", "svm", "regress", "detect")
-    }
-    settings["precision"] = str(compute_dtype(config.precision))
+    tables = ("regions", "svm", "regress", "detect")
+    settings: dict[str, Any] = {name: msgspec.to_builtins(getattr(config, name)) for name in tables}
+    settings |= {"maps": config.maps.shaping(), "precision": str(compute_dtype(config.precision))}
     inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
     return store.stage("detect", DETECT_VERSION, settings, inputs)
 
@@ -185,13 +189,20 @@ def _detect(
     stage: StageFolder, detector: WindowDetector, images: Split, proposals: StageFolder
 ) -> dict[str, Candidates]:
     """The candidates of every image, from the store where they are there already."""
-    if not stage.done:
-        missing = stage.missing(list(images.ids), SUFFIX)
+
+    def look() -> None:
+        missing = stage.missing(images.ids)
         for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
             candidates = detector.candidates(images.dataset.image(image_id), read_proposals(proposals, image_id))
-            write_arrays(stage.path(image_id + SUFFIX), candidates.arrays())
-        stage.finish()
-    return {image_id: Candidates(**read_arrays(stage.path(image_id + SUFFIX))) for image_id in images.ids}
+            stage.write(image_id, candidates.arrays())
+        stage.finish(images.ids)
+
+    stage.make(look, _say_waiting)
+    return {image_id: Candidates(**stage.read(image_id)) for image_id in images.ids}
+
+
+def _say_waiting(other: str) -> None:
+    notes.print(f"waiting for {other}, which makes the same", markup=False)
 
 
 def run_digest(run: Path) -> str:

@@ -17,6 +17,7 @@ from spp_det.datasets import Dataset
 from spp_det.detection.bundle import save_detector
 from spp_det.errors import ConfigError
 from spp_det.files import write_json
+from spp_det.locks import locked
 from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
@@ -32,6 +33,7 @@ from spp_det.pipeline.learn import (
     tuned_trunk,
 )
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
+from spp_det.pipeline.space import check_space
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.vectors import make_vectors_stage
@@ -39,6 +41,7 @@ from spp_det.pipeline.windows import TrainingWindows
 from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
+RUN_LOCK = "run.lock"
 TRAINING = "training.json"  # what a training was started with, for those who ask before it has ended
 MAPS_TITLES = {False: "maps", True: "maps, mirrored"}  # by whether the images are mirrored
 
@@ -56,10 +59,17 @@ def train(
     store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
     skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
     dataset: the images to train on, in place of the configuration's; see datasets/memory.py.
+    Raises DataError where another process trains into `out`. One that makes the same stage for another run is waited
+    for.
     """
     if config.ensemble is not None:
         raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
+    with locked(out / RUN_LOCK):
+        _train(config, out, store, skip_bad, dataset)
+
+
+def _train(config: Config, out: Path, store: Path | None, skip_bad: bool, dataset: Dataset | None) -> None:
     _announce_changes(config, out)
     run = Run(config, Store(store or out.parent / "store"), skip_bad, dataset)
     say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}")
@@ -67,6 +77,8 @@ def train(
     if without:
         say(f"without an object, and so not learnt: {', '.join(without)}")
     write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
+    run.store.note_use(out, "train", [("check", run.split.check), *((s.stage, s.key) for s in run.plan.values())])
+    check_space(run.store, run.plan, run.split, run.regions, config.proposals.max_windows, say)
     run.prepare()
     run.learn()
     run.save(out)
@@ -94,7 +106,7 @@ class Run:
         """The folders of the stages that look at images alone, by their titles, in the order that they run."""
         config, split, store = self.config, self.split, self.store
         plan = {"proposals": proposals_stage(store, config, split)}
-        if isinstance(self.regions, SPPRegions):
+        if isinstance(self.regions, SPPRegions) and config.maps.keep:
             for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
                 plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
         return plan
@@ -105,7 +117,7 @@ class Run:
         whole = isinstance(self.regions, RCNNRegions)
         settings = {
             "regions": msgspec.to_builtins(config.regions),
-            "maps": {"levels": list(config.maps.levels)} if whole else msgspec.to_builtins(config.maps),
+            "maps": {"levels": list(config.maps.levels)} if whole else config.maps.shaping(),
             "use_difficult": config.data.use_difficult,
             "seed": config.seed,
             "precision": str(self.dtype),
@@ -124,17 +136,13 @@ class Run:
 
     def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
         """Run a stage of the plan unless it is done, and note its key and its seconds."""
-        stage = self.plan[title]
-        if stage.done:
-            say(f"  {title:<16} done before ({stage.key})")
-            self.stages[title] = {"key": stage.key, "seconds": None}
-            return stage
-        begin = time.monotonic()
-        stage.folder.mkdir(parents=True, exist_ok=True)
-        work(stage)
+        stage, begin = self.plan[title], time.monotonic()
+        made = stage.make(
+            lambda: work(stage), lambda other: say(f"  {title:<16} waits for {other}, which makes the same")
+        )
         seconds = time.monotonic() - begin
-        say(f"  {title:<16} {format_seconds(seconds)} ({stage.key})")
-        self.stages[title] = {"key": stage.key, "seconds": round(seconds, 2)}
+        say(f"  {title:<16} {format_seconds(seconds) if made else 'done before'} ({stage.key})")
+        self.stages[title] = {"key": stage.key, "seconds": round(seconds, 2) if made else None}
         return stage
 
     def prepare(self) -> None:

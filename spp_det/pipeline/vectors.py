@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spp_det.files import read_arrays, write_arrays
-from spp_det.pipeline.precompute import SUFFIX
 from spp_det.pipeline.store import StageFolder
 from spp_det.structures import Boxes
 from spp_det.tooling import track
@@ -21,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def make_vectors_stage(stage: StageFolder, source: TrainingWindows, layer: str) -> None:
-    """The vectors of every window of every image, one file each; images that have theirs are passed over."""
-    ids = list(source.split.ids)
-    missing = set(stage.missing(ids, SUFFIX))
+    """The vectors of every window of every image; images that have theirs are passed over."""
+    ids = source.split.ids
+    missing = set(stage.missing(ids))
     left = [(index, image_id) for index, image_id in enumerate(ids) if image_id in missing]
     for index, image_id in track(left, f"{layer} of crops", len(ids), len(ids) - len(left)):
         boxes = source.windows(index).boxes
         vectors = source.features(index, boxes, layer).astype(np.float16)
-        write_arrays(stage.path(image_id + SUFFIX), {"boxes": boxes, "vectors": vectors})
-    stage.finish()
+        stage.write(image_id, {"boxes": boxes, "vectors": vectors})
+    stage.finish(ids)
 
 
 def read_vectors(stage: StageFolder, image_id: str, boxes: Boxes) -> Vectors:
     """The vectors of boxes that are windows of an image: float32 [n, D]."""
-    stored = read_arrays(stage.path(image_id + SUFFIX))
+    stored = stage.read(image_id)
     row_of = {box.tobytes(): row for row, box in enumerate(stored["boxes"])}
     rows = [row_of[box.tobytes()] for box in boxes]
     return stored["vectors"][rows].astype(np.float32)

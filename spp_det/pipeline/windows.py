@@ -10,7 +10,7 @@ import numpy as np
 from spp_det.boxes import flip
 from spp_det.datasets import crowds, positives_only
 from spp_det.images import flip_image
-from spp_det.pipeline.precompute import read_maps, read_proposals
+from spp_det.pipeline.precompute import compute_maps, read_maps, read_proposals
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder
 from spp_det.pipeline.vectors import read_vectors
@@ -24,7 +24,8 @@ class TrainingWindows:
     """A `training.source.PooledSource` over the stages of a run.
 
     proposals, maps: stages that are done; maps[flipped] holds the maps of the images as they are (False) and mirrored
-    (True). With a region extractor that is not SPPRegions the images themselves are read instead.
+    (True); those that are not in it are computed when they are asked for. With a region extractor that is not
+    SPPRegions the images themselves are read instead.
     stored: by layer, stages that hold the vectors of all windows already; to be filled as they come.
     """
 
@@ -98,7 +99,10 @@ class TrainingWindows:
 
     def _read_features(self, index: int, flipped: bool) -> Any:
         image_id = self.split.ids[index]
-        if isinstance(self.regions, SPPRegions):
+        if flipped in self.maps:
             return read_maps(self.maps[flipped], image_id)
         image = self.split.dataset.image(image_id)
-        return self.regions.image_features(flip_image(image) if flipped else image)
+        image = flip_image(image) if flipped else image
+        if isinstance(self.regions, SPPRegions):
+            return compute_maps(self.regions, image)
+        return self.regions.image_features(image)

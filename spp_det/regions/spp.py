@@ -100,14 +100,23 @@ class SPPRegions:
     def _sizes(self, image: Image) -> tuple[Size, tuple[Size, ...]]:
         """The size of an image, and that at each scale."""
         size = image.shape[0], image.shape[1]
+        return size, self._scaled_sizes(size)
+
+    def _scaled_sizes(self, size: Size) -> tuple[Size, ...]:
         within = self.trunk.max_pixels()
         limit = MAX_PIXELS if within is None else min(MAX_PIXELS, within)
-        return size, tuple(_bounded_size(size, scale, limit) for scale in self.scales)
+        return tuple(_bounded_size(size, scale, limit) for scale in self.scales)
 
     def _within(self, cells: Any, size: tuple[int, ...]) -> Any:
         """Of a map [h, w, C] the cells whose centre lies in the image."""
         height, width = (cells_within(side, self.trunk) for side in size[:2])
         return cells[:height, :width]
+
+    def map_cells(self, size: Size) -> int:
+        """How many values the maps of an image of a size have, over all scales; computed from the sizes alone."""
+        sides = self._scaled_sizes(size)
+        cells = sum(cells_within(height, self.trunk) * cells_within(width, self.trunk) for height, width in sides)
+        return cells * self.trunk.out_channels
 
     def pool(
         self,

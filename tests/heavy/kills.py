@@ -83,8 +83,9 @@ def killed_at(number: int, folder: Path) -> Callable[[int], None]:
 
 
 def artefacts(folder: Path) -> dict[str, bytes]:
-    """Every file that a run leaves, but those with seconds in them and what a kill may leave aside."""
+    """Every file that a run leaves, but those with seconds, paths or ages in them and what a kill may leave aside."""
     files = [file for file in folder.rglob("*") if file.is_file() and file.name not in OTHER_EACH_TIME]
+    files = [file for file in files if not {"check", "uses"} & set(file.relative_to(folder).parts)]
     return {str(f.relative_to(folder)): f.read_bytes() for f in files if not f.name.startswith(".")}
 
 

@@ -38,12 +38,34 @@ def test_a_changed_setting_version_or_input_is_another_folder(tmp_path: Path) ->
 def test_a_stage_is_done_when_it_says_so_and_knows_what_is_missing(tmp_path: Path) -> None:
     stage = Store(tmp_path).stage("maps", 1, {}, {})
     assert not stage.done
-    assert stage.missing(["a", "b"], ".safetensors") == ["a", "b"]
-    write_arrays(stage.path("a.safetensors"), {"x": np.arange(3)})
-    write_whole(stage.path(".b.safetensors.1.part"), b"half")
-    assert stage.missing(["a", "b"], ".safetensors") == ["b"]
-    stage.finish()
+    assert stage.missing(["a", "b"]) == ["a", "b"]
+    stage.write("a", {"x": np.arange(3)})
+    assert stage.missing(["b", "a"]) == ["b"]
+    with pytest.raises(DataError, match=r"as of b; the same command makes it again"):
+        stage.finish(["a", "b"])
+    assert not stage.done
+    stage.write("b", {"x": np.arange(2)})
+    stage.finish(["a", "b"])
     assert stage.done
+    assert stage.read("a")["x"].tolist() == [0, 1, 2]
+    facts = read_json(stage.path("stage.json"))
+    assert facts["content"] == {**facts["content"], "pieces": 2}
+
+
+def test_finished_in_any_order_by_any_number_of_writers_a_stage_says_the_same(tmp_path: Path) -> None:
+    one, two, other = (Store(tmp_path / name).stage("maps", 1, {}, {}) for name in ("one", "two", "other"))
+    second = Store(tmp_path / "two").stage("maps", 1, {}, {})
+    for number in range(9):
+        one.write(str(number), {"x": np.full(5, number)})
+        other.write(str(number), {"x": np.full(5, 3)})
+    for number in reversed(range(9)):
+        (two if number % 2 else second).write(str(number), {"x": np.full(5, number)})
+    second.close()
+    for stage in (one, two, other):
+        stage.finish([str(number) for number in range(9)])
+    said = [stage.path("stage.json").read_text() for stage in (one, two, other)]
+    assert said[0] == said[1] != said[2]
+    assert len(list(two.folder.glob("*.bin"))) == 2
 
 
 def test_arrays_come_back_and_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
@@ -71,6 +93,40 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
         write_whole(path, "not bytes")  # type: ignore[arg-type]
     assert read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"old": 1})
+    (tmp_path / f".value.json.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device.*value.json"):
+        write_json(path, {"new": "x" * 10_000})
+    assert read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_second_run_waits_for_a_stage_and_takes_what_was_made(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    reading, writing = context.Pipe(duplex=False)
+
+    def second() -> None:
+        stage = Store(tmp_path).stage("maps", 1, {}, {})
+        made = stage.make(lambda: writing.send("made again"), lambda other: writing.send(f"waits for {other}"))
+        writing.send((made, stage.read("a")["x"].tolist()))
+
+    process = context.Process(target=second)
+    stage = Store(tmp_path).stage("maps", 1, {}, {})
+
+    def work() -> None:
+        process.start()
+        assert reading.recv().startswith(f"waits for process {os.getpid()} on ")
+        stage.write("a", {"x": np.arange(2)})
+        stage.finish(["a"])
+
+    assert stage.make(work, lambda _: None)
+    assert reading.recv() == (False, [0, 1])
+    process.join()
+    assert not stage.make(work, lambda _: None)
 
 
 def _write_for_ever(path: str) -> None:

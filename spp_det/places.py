@@ -1,0 +1,40 @@
+"""Paths of this machine, and addresses such as s3://bucket/folder, by one set of methods: pathlib's.
+
+Addresses are fsspec's, through universal-pathlib; `pip install spp_det[cloud]` installs both and S3's part.
+"""
+
+from __future__ import annotations
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import cast
+
+from spp_det.errors import ConfigError
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)(.*)", re.DOTALL)  # Path("s3://a") has one slash
+
+
+def as_path(place: str | PathLike[str]) -> Path:
+    """A path, or what has a path's methods for an address.
+
+    Raises ConfigError for an address where universal-pathlib, or what reads its kind, is not installed.
+    """
+    if isinstance(place, Path) and not str(place).partition("/")[0].endswith(":"):
+        return place
+    if hasattr(place, "protocol"):
+        return cast(Path, place)
+    address = _ADDRESS.fullmatch(str(place))
+    if address is None:
+        return Path(place)
+    try:
+        from upath import UPath
+
+        return cast(Path, UPath(f"{address[1]}://{address[2]}"))
+    except (ImportError, ValueError) as fault:
+        raise ConfigError(f"{place}: such an address needs pip install 'spp_det[cloud]' ({fault})") from None
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is an address: without locks, renaming, inodes and times to rely on."""
+    return not isinstance(path, Path)
