@@ -113,7 +113,7 @@ def _from_yaml(path: Path) -> YoloLayout:
     if not isinstance(content, dict) or "names" not in content:
         raise DataError(path, "has no names of classes")
     root = path.parent
-    if isinstance(content.get("path"), str) and (root / content["path"]).is_dir():
+    if isinstance(content.get("path"), str) and _is_there(root / content["path"]) and (root / content["path"]).is_dir():
         root = root / content["path"]
     names = _names(content["names"], path)
     if content.get("nc", len(names)) != len(names):
@@ -134,15 +134,23 @@ def _place(root: Path, place: Any, source: Path) -> Path:
     while stripped.startswith("../"):
         stripped = stripped[3:]
     for candidate in (root / place, root / stripped):
-        if candidate.exists():
+        if _is_there(candidate):
             return candidate
     raise DataError(root / place, f"is not there; {source.name} names it")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path of someone else's exists; one that is too long to be looked for does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _names(value: Any, path: Path) -> tuple[str, ...]:
     """Names as a list, or a table of numbers from 0."""
     if isinstance(value, dict):
-        if sorted(value) != list(range(len(value))):
+        if not all(isinstance(number, int) for number in value) or sorted(value) != list(range(len(value))):
             raise DataError(path, "numbers its names otherwise than 0, 1, 2 ..")
         value = [value[number] for number in range(len(value))]
     if not isinstance(value, list) or not value:

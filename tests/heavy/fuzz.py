@@ -34,7 +34,7 @@ from spp_det.errors import SppDetError
 
 SECONDS = 5  # of processor time, for one file
 MEMORY = 1 << 30  # bytes of address space, for one file
-STUCK = 120  # seconds without a word from a process, on a machine that is busy with other things
+STUCK = 30  # seconds of processor time without a word from a process: a reader that no signal reaches
 
 
 class TooLongError(Exception):
@@ -69,8 +69,8 @@ def try_files(reader: Reader, name: str, numbers: range, seed: int, answers: Con
     for number in numbers:
         reader.path.parent.mkdir(parents=True, exist_ok=True)
         reader.path.write_bytes(changed_file(reader, name, number, seed))
-        answers.send(("begin", number))
         begin = time.process_time()
+        answers.send(("begin", number, begin))
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         try:
             reader.read(reader.path)
@@ -98,20 +98,21 @@ def fuzz(reader: Reader, name: str, inputs: int, seed: int) -> Outcome:
         process = context.Process(target=try_files, args=(reader, name, range(start, inputs), seed, theirs))
         process.start()
         theirs.close()
-        start = _listen(ours, outcome, start, inputs)
+        start = _listen(ours, process, outcome, start, inputs)
         process.kill()
         process.join()
     return outcome
 
 
-def _listen(answers: Connection, outcome: Outcome, start: int, inputs: int) -> int:
+def _listen(answers: Connection, process: Any, outcome: Outcome, start: int, inputs: int) -> int:
     """Take a process's answers; returns with which file another has to go on."""
-    number = start
+    number, used = start, 0.0
     while True:
         try:
-            if not answers.poll(STUCK):
-                outcome.faults.append((number, f"nothing for {STUCK} s"))
-                return number + 1
+            while not answers.poll(10):
+                if _processor_seconds(process.pid) - used > STUCK:
+                    outcome.faults.append((number, f"nothing for {STUCK} s"))
+                    return number + 1
             answer: tuple[Any, ...] = answers.recv()
         except EOFError:
             outcome.faults.append((number, "the process ended"))
@@ -120,6 +121,7 @@ def _listen(answers: Connection, outcome: Outcome, start: int, inputs: int) -> i
             return inputs
         number = answer[1]
         if answer[0] == "begin":
+            used = answer[2]
             continue
         how, _, text, seconds, grown = answer
         outcome.read += how == "read"
@@ -127,6 +129,12 @@ def _listen(answers: Connection, outcome: Outcome, start: int, inputs: int) -> i
         outcome.slowest, outcome.memory = max(outcome.slowest, seconds), max(outcome.memory, grown)
         if how == "fault":
             outcome.faults.append((number, text))
+
+
+def _processor_seconds(process: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:

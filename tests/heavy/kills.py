@@ -83,9 +83,13 @@ def killed_at(number: int, folder: Path) -> Callable[[int], None]:
 
 
 def artefacts(folder: Path) -> dict[str, bytes]:
-    """Every file that a run leaves, but those with seconds, paths or ages in them and what a kill may leave aside."""
+    """Every file that a run leaves, but those with seconds in them, locks, how old the images are (the folder `check`),
+    where runs are that use a stage (`uses`), and what a kill may leave aside.
+    """
     files = [file for file in folder.rglob("*") if file.is_file() and file.name not in OTHER_EACH_TIME]
-    files = [file for file in files if not {"check", "uses"} & set(file.relative_to(folder).parts)]
+    files = [
+        file for file in files if file.suffix != ".lock" and not {"check", "uses"} & set(file.relative_to(folder).parts)
+    ]
     return {str(f.relative_to(folder)): f.read_bytes() for f in files if not f.name.startswith(".")}
 
 
@@ -172,7 +176,7 @@ def main() -> int:
             faults += bool(wrong)
             for each in wrong[:5]:
                 print(f"run {number}, killed in {stage}: {each}", flush=True)
-            if number % 20 == 0:
+            if number % 10 == 0:
                 print(f"{number} kills, {faults} faults", flush=True)
     print(", ".join(f"{stage} {count}" for stage, count in stages.most_common()))
     print(f"{args.kills} runs killed and resumed, {args.kills - faults} ended in the same bytes")

@@ -80,6 +80,21 @@ def test_yaml_names_do_not_multiply(tmp_path: Path) -> None:
         YoloDataset(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: {0: cat, x: dog}\ntrain: .",
+        "names: {~: cat}\ntrain: .",
+        f"names: [cat]\ntrain: {'x' * 300}",
+        f"names: [cat]\npath: {'x' * 300}\ntrain: nowhere",
+    ],
+)
+def test_what_the_fuzzer_found_in_yaml(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError):
+        YoloDataset(tmp_path)
+
+
 def test_xml_reads_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     text = f'<!DOCTYPE a [<!ENTITY e SYSTEM "file://{tmp_path}/secret">]><annotation>&e;</annotation>'
