@@ -21,14 +21,14 @@ from spp_det.pipeline import Looking, detect_files, evaluate_run, split_pictures
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes.toml"
 OVERRIDES = [
-    "precision=float32",  # the same on every processor
+    "precision=float32",  # the same on every processor, but for the rounding
     "data.options={train=60, test=30}",
     "finetune.iterations=300",
     "finetune.hidden=[256, 256]",
 ]
-# mAP by the IoU that a detection needs. This run reached 0.55 and 0.39; without box regression 0.48 and 0.32; with the
-# mapping a cell off at most 0.44 and 0.17.
-FLOORS = {0.5: 0.50, 0.7: 0.35}
+# mAP by the IoU that a detection needs. This run reached 0.55 and 0.39, on an Intel processor 0.58 at 0.5; without box
+# regression 0.48 and 0.32, there 0.51; with the mapping a cell off at most 0.44 and 0.17.
+FLOORS = {0.5: 0.525, 0.7: 0.35}
 
 
 @pytest.fixture(scope="module")

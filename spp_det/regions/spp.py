@@ -83,9 +83,10 @@ class SPPRegions:
     def live_features(self, image: Image) -> LiveMaps | ImageMaps:
         """The maps of an image, uint8 [H, W, 3], in the trunk's own type, for windows that are wanted at once.
 
-        A trunk that knows arrays alone, such as an exported one, gives those of `image_features`.
+        Those of `image_features` where the trunk knows arrays alone, as an exported one does, or they are to be rounded
+        to float16.
         """
-        if not hasattr(self.trunk, "live_map"):
+        if self.dtype == np.float16 or not hasattr(self.trunk, "live_map"):
             return self.image_features(image)
         size, sizes = self._sizes(image)
         trunk = self.trunk

@@ -41,7 +41,7 @@ def test_what_looks_odd_comes_first(dataset: VOCDataset) -> None:
     last = dataset.ids[-1]
     alone = contact_sheet(dataset, count=2, first=[last, last, "unknown"])
     cell = alone[GAP : GAP + CELL + CAPTION, GAP : GAP + CELL]
-    dataset_of_one = VOCDataset(dataset.folders.folder, "2007", "trainval", SHAPES_CLASSES)
+    dataset_of_one = VOCDataset(dataset.annotation_path(last).parent.parent, "2007", "trainval", SHAPES_CLASSES)
     dataset_of_one.ids = (last,)
     assert np.array_equal(cell, contact_sheet(dataset_of_one)[GAP : GAP + CELL + CAPTION, GAP : GAP + CELL])
 
