@@ -12,7 +12,7 @@ from spp_det.regions import RegionExtractor, SPPRegions
 from spp_det.tooling import format_bytes
 
 WINDOWS = 2000  # of an image, about as many as selective search gives
-HEADER = 300  # bytes around the arrays of an image, and its line in the index
+HEADER = 600  # bytes around the arrays of an image of up to five maps, and its line in the index
 BOX = 16  # bytes
 HALF = 2  # bytes of a float16
 WAYS_OUT = "maps.keep = false keeps no maps; --store names another disk; spp-det cache prune clears this one"
@@ -23,7 +23,8 @@ def expected_bytes(
 ) -> dict[str, int]:
     """What each stage of a plan, by title, will still write of the images; stages that are done write nothing.
 
-    Exact for maps; of proposals and of vectors as many windows an image are assumed as there may be, at most WINDOWS.
+    Exact for the values of maps; of proposals and of vectors as many windows an image are assumed as there may be, at
+    most WINDOWS.
     """
     windows = min(max_windows or WINDOWS, WINDOWS)
     images = len(split.ids)
