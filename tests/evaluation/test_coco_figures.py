@@ -17,7 +17,7 @@ from spp_det.evaluation.coco import FIGURES
 from spp_det.structures import Detections, Target, empty_boxes
 
 NAMES = ("a", "b")
-IOUS = [0.5 + 0.05 * step for step in range(10)]
+IOUS = np.linspace(0.5, 0.95, 10).tolist()  # as COCO has them: 0.5 + 7 * 0.05 is above 0.85, and some IoU is just that
 
 
 def boxes_of(rng, count):
@@ -65,7 +65,7 @@ def plainly(targets, detections, areas):
     return dict(zip(FIGURES, values, strict=True))
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)  # ties of IoU with a threshold round either way
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_the_figures_are_those_of_a_plain_count(seed):
     targets, detections, areas = a_scene(seed)
