@@ -303,14 +303,15 @@ def _without_none(value: Any) -> Any:
 
 
 def _override(table: dict[str, Any], overrides: Sequence[str]) -> None:
-    changes = [(*_parse_override(text), text) for text in overrides]
+    changes = [(*parse_setting(text), text) for text in overrides]
     if any(key == "protocol" for key, _, _ in changes):
         drop_protocol(table)
     for key, value, text in changes:
         _put(table, key, value, text)
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
+    """(key, value) of a `table.key=value` text, the value in TOML or a bare word. Raises ConfigError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {text}: write it as table.key=value")

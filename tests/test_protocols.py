@@ -18,7 +18,7 @@ from spp_det.errors import ConfigError
 from spp_det.networks import build_trunk
 from spp_det.parts import make_head, make_regions, make_svm_settings, regressor_params
 from spp_det.pipeline.learn import finetune_settings
-from spp_det.pooling import choose_scales
+from spp_det.pooling import choose_scales, pool_windows
 from spp_det.protocols import DISAGREEMENTS, PROTOCOLS
 from spp_det.regions import SPPRegions
 from spp_det.training import BoxRegressor
@@ -138,6 +138,17 @@ def test_the_2_by_2_level_of_the_training_networks(stride: int, bins: list[list[
     last = torch.nn.functional.max_pool1d(cells, 7, stride, ceil_mode=True)
     first = -torch.nn.functional.max_pool1d(-cells, 7, stride, ceil_mode=True)
     assert torch.stack([first[0], last[0]], dim=1).tolist() == bins
+
+
+def test_the_6_by_6_level_of_the_180_pixel_network() -> None:
+    """10 cells in 6 bins: the window ceil(10 / 6) = 2 and stride floor(10 / 6) = 1 of section 2.3 make 9 of them.
+
+    Appendix A's bins, floor(i * 10 / 6) to ceil((i + 1) * 10 / 6), are the 6 that fc6 wants.
+    """
+    cells = torch.arange(10.0)[None]
+    assert torch.nn.functional.max_pool1d(cells, 2, 1).shape[1] == 9
+    last = pool_windows(cells.reshape(1, 1, 10).numpy(), np.array([[0, 0, 9, 0]]), (6,))[0].reshape(6, 6)
+    assert last.tolist() == [[1, 3, 4, 6, 8, 9]] * 6
 
 
 def test_the_document_has_every_key_and_both_sides() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from reference.tools import load_tool
 
 import spp_det.pipeline.reproduction as reproduction
 from spp_det.config import config_to_dict, load_config
 from spp_det.errors import ConfigError, DataError, WeightsError
+from spp_det.pipeline import evaluate_run
 from spp_det.pipeline.paper_tables import BASES, ROWS, SPP_1, SPP_5, TABLES
 from spp_det.pipeline.reproduction import Plan
+from spp_det.regions import SPPRegions
 
 ROOT = Path(__file__).parent.parent
 SMALL = """
@@ -42,12 +44,7 @@ QUICK = ["rcnn:finetune.chunk=3", "rcnn:finetune.windows_per_image=8"]
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "tools" / "reproduce.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("reproduce")
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +96,55 @@ def test_table_9_from_nothing_and_again(
 def test_two_seeds_and_both_together(tool: ModuleType, workplace: Path, tmp_path: Path) -> None:
     line = arguments(workplace, "table12", "--json", str(tmp_path / "out.json"), "--set", *QUICK)
     assert tool.main([*line, "--only", "both"]) == 0
-    assert [row["here"] for row in json.loads((tmp_path / "out.json").read_text())["rows"]][1:] == [None, None]
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["here"] is not None for row in rows] == [True, False, False, False, False]  # of table 9
     assert tool.main(line) == 0
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [row["paper"] for row in rows] == [59.2, 59.1, 60.9]
+    assert [row["paper"] for row in rows] == [59.2, 59.1, 60.9, None, None]
     assert all(0 <= row["here"] <= 100 for row in rows)
-    assert rows[2]["run"] == str(Path(rows[0]["run"])) + "+" + Path(rows[1]["run"]).name
+    for both, second in ((2, 1), (4, 3)):
+        assert rows[both]["run"] == str(Path(rows[0]["run"])) + "+" + Path(rows[second]["run"]).name
+
+
+def test_a_second_pre_training_is_of_one_row(tmp_path: Path) -> None:
+    made = plan("table12", changes=["SPP-net (2):trunk.weights=other.safetensors"])
+    weights = [made.config(cell).trunk.weights for cell in made.table.cells if not cell.joins]
+    assert weights == ["default", "other.safetensors", "default"]
+
+
+def test_the_rows_of_a_column_look_at_an_image_together(
+    tool: ModuleType, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The maps of a test image are made once for all rows; what each finds is what it finds by itself."""
+    seen: list[int] = []
+    for name in ("image_features", "live_features"):  # maps to keep, and maps that are pooled at once
+        plain = getattr(SPPRegions, name)
+        monkeypatch.setattr(SPPRegions, name, lambda self, image, plain=plain: seen.append(1) or plain(self, image))
+    line = arguments(workplace, "table9", "--only", SPP_5, "--timing", "0", "--out", str(tmp_path / "runs"))
+    assert tool.main([*line, "--json", str(tmp_path / "out.json")]) == 0
+    assert len(seen) == 6 + 3  # images to learn from, and to test on
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    run = next(Path(row["run"]) for row in rows if row["row"] == "ftfc7 bb" and row["here"] is not None)
+    together = evaluate_run(run)
+    evaluated = evaluate_run(run, store=workplace / "alone")
+    assert len(seen) == 6 + 3 + 3
+    for name in ("voc07", "voc07_without_regression"):
+        assert json.dumps(evaluated[name]) == json.dumps(together[name])  # as text, a class without objects is NaN
+
+
+def test_the_mean_over_some_classes(
+    tool: ModuleType, workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = arguments(workplace, "table11", "--only", f"{SPP_5} ftfc7", "--timing", "0", "--set", *QUICK)
+    assert tool.main([*line, "--json", str(tmp_path / "all.json")]) == 0
+    row = json.loads((tmp_path / "all.json").read_text())["rows"][1]
+    two = [name for name, ap in row["ap"].items() if ap is not None][:2]
+    assert tool.main([*line, "--json", str(tmp_path / "two.json"), "--mean-over", *two]) == 0
+    found = json.loads((tmp_path / "two.json").read_text())
+    assert found["rows"][1]["here"] == pytest.approx(sum(row["ap"][name] for name in two) / 2, abs=0.02)
+    assert f"mean over {two[0]}, {two[1]} alone" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"--mean-over zebra: there are objects of "):
+        tool.main([*line, "--mean-over", "zebra"])
 
 
 def test_what_was_not_asked_for_is_left_and_named(

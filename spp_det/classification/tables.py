@@ -6,6 +6,8 @@ accuracy in table 7. `run_row` computes a row here, on data of the caller's.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +22,11 @@ from spp_det.classification.protocols import PerClassSplits, mean_ap
 from spp_det.classification.scoring import split_accuracies
 from spp_det.classification.testing import evaluate_classifier
 from spp_det.classification.training import train_classifier
-from spp_det.config import checked
+from spp_det.config import checked, config_to_dict
+from spp_det.errors import ConfigError
 
 PYRAMID, SIX = (1, 2, 3, 6), (6,)
+SPLITS = ("train", "test", "splits", "seed")  # the parameters of PerClassSplits
 SHORT = {"zf5": "ZF-5", "convnet5": "Convnet*-5", "overfeat5": "Overfeat-5", "overfeat7": "Overfeat-7"}
 
 
@@ -151,37 +155,57 @@ def _features(table: int, source: str, layer: str, figure: float) -> Row:
     return Row(table, name, kind, settings, {column: figure}, f"{network}, {spp}")
 
 
-def run_row(
-    row: Row, data: Path, out: Path, weights: str = "default", run: Path | None = None, **overrides: Any
-) -> dict[str, float]:
+def run_row(row: Row, data: Path, out: Path, changes: Mapping[str, Any] | None = None) -> dict[str, float]:
     """Compute a row; returns its figures in % by the paper's columns.
 
     data: for "imagenet" a folder with train and val, for "voc" a devkit, for "caltech" a folder of class folders.
     out: where "imagenet" leaves its training, in a folder that rows of the same network share, and goes on where it
-    was. weights: of the other kinds' trunk; run: a classifier that was trained here, in place of it. overrides: of the
-    settings: dotted keys with `__` for the dot ("imagenet"), `train`, `test` and `splits` ("caltech").
+    was. changes: settings in place of the row's: see `row_config` and `row_features`.
     Raises SppDetError for data or weights that are not there or do not fit.
     """
     if row.kind == "imagenet":
-        return _run_imagenet(row, data, out, overrides)
-    chosen = {**row.settings, "run": run} if run else {**row.settings, "weights": weights}
-    extractor = ImageFeatures(**chosen, verbose=True)
+        config = row_config(row, changes, data)
+        folder = out / training_folder(row, config)
+        train_classifier(config, folder)
+        errors = evaluate_classifier(folder, overrides=[f'testing.views=["{row.views}"]'])["views"][row.views]
+        figures = {"top-1": 100 * errors["top1"], "top-5": 100 * errors["top5"]}
+        return {column: figures[column] for column in row.paper}
+    extractor, splits = row_features(row, changes)
     if row.kind == "voc":
         train, test = (compute_features(extractor, data, split) for split in ("trainval", "test"))
         return {"mAP": 100 * mean_ap(test.labels, fit_svm(train).decision_function(test.vectors))}
-    accuracies = split_accuracies(compute_features(extractor, data), 1.0, PerClassSplits(**overrides))
-    return {"accuracy": 100 * float(np.mean(accuracies))}
+    return {"accuracy": 100 * float(np.mean(split_accuracies(compute_features(extractor, data), 1.0, splits)))}
 
 
-def _run_imagenet(row: Row, data: Path, out: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
-    table: dict[str, Any] = {"data": {"root": str(data)}, "trunk": {"weights": "random"}, "classifier": {}}
-    settings = {**row.settings, "testing.views": (row.views,)}
-    for key, value in {**settings, **{name.replace("__", "."): value for name, value in overrides.items()}}.items():
-        part, _, name = key.partition(".")
-        table.setdefault(part, {})[name] = value
-    config = checked(table, ClassificationConfig, row.name)
-    folder = out / row.network.replace(", ", "_").replace(" ", "_")
-    train_classifier(config, folder)
-    errors = evaluate_classifier(folder, overrides=[f'testing.views=["{row.views}"]'])["views"][row.views]
-    figures = {"top-1": 100 * errors["top1"], "top-5": 100 * errors["top5"]}
-    return {column: figures[column] for column in row.paper}
+def row_config(row: Row, changes: Mapping[str, Any] | None = None, data: Path = Path()) -> ClassificationConfig:
+    """The configuration of an "imagenet" row. changes: settings by dotted keys. Raises ConfigError."""
+    table: dict[str, Any] = {"data": {"root": str(data)}, "trunk": {"weights": "random"}}
+    for key, value in {**row.settings, "testing.views": (row.views,), **(changes or {})}.items():
+        part, dot, name = key.partition(".")
+        if dot:
+            table.setdefault(part, {})[name] = value
+        else:
+            table[part] = value
+    return checked(table, ClassificationConfig, row.name)
+
+
+def training_folder(row: Row, config: ClassificationConfig) -> str:
+    """The name of the folder where a row's network is trained: the same for rows that differ in the test alone."""
+    trained = {key: value for key, value in config_to_dict(config).items() if key not in ("data", "testing")}
+    digest = hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{row.network.replace(', ', '_').replace(' ', '_')}-{digest}"
+
+
+def row_features(row: Row, changes: Mapping[str, Any] | None = None) -> tuple[ImageFeatures, PerClassSplits]:
+    """What a row of "voc" or "caltech" takes its vectors with, and Caltech101's splits.
+
+    changes: parameters of either; a `run`, the folder of a classifier trained here, stands in place of trunk and
+    weights. Raises ConfigError for a name that is neither's.
+    """
+    chosen = {**row.settings, **(changes or {})}
+    of_splits = {name: chosen.pop(name) for name in SPLITS if name in chosen}
+    known = ImageFeatures().get_params()
+    unknown = sorted(chosen.keys() - known.keys())
+    if unknown:
+        raise ConfigError(f"{row.name}: there is no setting {unknown[0]}; there are {', '.join([*known, *SPLITS])}")
+    return ImageFeatures(**{**chosen, "verbose": True}), PerClassSplits(**of_splits)

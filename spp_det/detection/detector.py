@@ -359,10 +359,7 @@ class Detector(WindowDetector):
 
             return candidates_on_device(self, image, proposals.boxes, watch)
         with one_blas_thread():
-            scored = self.score(self.pool(image, proposals.boxes, watch), watch)
-            with watch.stage("rest_s"):
-                candidates = select_candidates(scored.boxes, scored.scores, self.settings)
-                return self.regress(scored, candidates, (image.shape[0], image.shape[1]))
+            return self.choose(self.pool(image, proposals.boxes, watch), image, watch)
 
     def _on_device(self) -> bool:
         """Whether the networks lie on a GPU, and the rest can follow them there."""
@@ -389,6 +386,13 @@ class Detector(WindowDetector):
                 rows, first, place = self._look_first(features, boxes, first, place)
         vectors = self.regions.pooled(features, boxes[first], watch)
         return PooledWindows(features, rows, boxes[rows], place, vectors)
+
+    def choose(self, pooled: PooledWindows, image: Image, watch: Watch) -> Candidates:
+        """The candidates among the pooled windows of an image, uint8 [H, W, 3]."""
+        scored = self.score(pooled, watch)
+        with watch.stage("rest_s"):
+            candidates = select_candidates(scored.boxes, scored.scores, self.settings)
+            return self.regress(scored, candidates, (image.shape[0], image.shape[1]))
 
     def score(self, pooled: PooledWindows, watch: Watch) -> ScoredWindows:
         """The scores of pooled windows for every class, before any suppression."""

@@ -73,26 +73,12 @@ class Ensemble(WindowDetector):
         if not len(proposals):
             return Candidates.empty()
         with one_blas_thread():
-            pooled = self._pool(image, proposals.boxes, watch)
+            pooled = pool_together(self.members, image, proposals.boxes, watch)
             scored = [member.score(each, watch) for member, each in zip(self.members, pooled, strict=True)]
             with watch.stage("rest_s"):
                 boxes = np.concatenate([each.boxes for each in scored])
                 chosen = select_candidates(boxes, np.concatenate([each.scores for each in scored]), self.settings)
                 return self._regress(scored, chosen, (image.shape[0], image.shape[1]))
-
-    def _pool(self, image: Image, boxes: Boxes, watch: Watch) -> list[PooledWindows]:
-        """Every member's pooled windows; what members have in common is computed once."""
-        features: dict[Hashable, Any] = {}
-        known: dict[Hashable, PooledWindows] = {}
-        pooled = []
-        for number, member in enumerate(self.members):
-            maps = maps_key(member.regions)
-            key = pooled_key(member.regions) if member.first_look is None else number
-            if key not in known:
-                known[key] = member.pool(image, boxes, watch, features.get(maps))
-                features[maps] = known[key].features
-            pooled.append(known[key])
-        return pooled
 
     def _regress(self, scored: Sequence[ScoredWindows], chosen: Candidates, size: Size) -> Candidates:
         """The chosen windows, which count through all members' windows, each moved by its own member."""
@@ -109,3 +95,28 @@ class Ensemble(WindowDetector):
         if not moving:
             return replace(chosen, windows=windows)
         return replace(chosen, windows=windows, regressed=regressed)
+
+
+def pool_together(members: Sequence[Detector], image: Image, boxes: Boxes, watch: Watch) -> list[PooledWindows]:
+    """Every detector's pooled windows, float32 [N, 4], N >= 1; what detectors have in common is computed once."""
+    features: dict[Hashable, Any] = {}
+    known: dict[Hashable, PooledWindows] = {}
+    pooled = []
+    for number, member in enumerate(members):
+        maps = maps_key(member.regions)
+        key = pooled_key(member.regions) if member.first_look is None else number
+        if key not in known:
+            known[key] = member.pool(image, boxes, watch, features.get(maps))
+            features[maps] = known[key].features
+        pooled.append(known[key])
+    return pooled
+
+
+def candidates_of_each(members: Sequence[Detector], image: Image, proposals: Proposals) -> list[Candidates]:
+    """What each detector finds by itself, as its `candidates`; what detectors have in common is computed once."""
+    image, watch = check_image(image), Watch()
+    if not len(proposals):
+        return [Candidates.empty() for _ in members]
+    with one_blas_thread():
+        pooled = pool_together(members, image, proposals.boxes, watch)
+        return [member.choose(each, image, watch) for member, each in zip(members, pooled, strict=True)]

@@ -1,12 +1,17 @@
-"""CaffeNet, the network of R-CNN: Caffe's AlexNet with its first two pools before the normalisation, not behind it."""
+"""AlexNet as Caffe has it, which is not torchvision's: as Krizhevsky et al. (2012) published it, and as R-CNN has it.
+
+96 filters in conv1, which is not padded, two groups in conv2, conv4 and conv5, and normalisation across channels:
+before the pools in AlexNet (bvlc_alexnet), behind them in CaffeNet, which is R-CNN's.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
-from spp_det.networks.inputs import INPUTS, choose_input
+from spp_det.networks.inputs import INPUTS
 from spp_det.networks.local_weights import LocalWeights
 from spp_det.networks.normalisation import AcrossChannels
 from spp_det.networks.trunk import Trunk
@@ -15,6 +20,15 @@ CAFFENET = LocalWeights(
     "caffenet.safetensors",
     "the ImageNet weights of CaffeNet, which tools/convert_weights.py makes of R-CNN's or Caffe's .caffemodel",
 )
+CAFFE_ALEXNET = LocalWeights(
+    "caffe_alexnet.safetensors",
+    "the ImageNet weights of AlexNet, which tools/convert_weights.py makes of Caffe's bvlc_alexnet.caffemodel",
+)
+GEOMETRY: dict[str, Any] = {
+    "offset": 17.0,  # conv1 (11, not padded) is centred at 5, the two 3-cell pools add 4 and 8
+    "min_side": 23,
+    "preprocessing": INPUTS["caffe"],
+}
 
 
 def caffenet(weights: str = "default", input: str = "default") -> Trunk:
@@ -24,36 +38,29 @@ def caffenet(weights: str = "default", input: str = "default") -> Trunk:
     weights: "default" (data/weights/caffenet.safetensors), "random", or the path of a file with conv1.weight ..
     conv5.bias, fc6 and fc7 where it has them.
     """
-    body = _layers()
-    fc = CAFFENET.fill(body, 256, weights)
-    return Trunk(
-        body,
-        name="caffenet",
-        out_channels=256,
-        stride=16,
-        offset=17.0,  # conv1 (11, not padded) is centred at 5, the two 3-cell pools add 4 and 8
-        min_side=23,
-        preprocessing=choose_input(input, INPUTS["caffe"]),
-        pretrained_fc=fc,
-    )
+    return CAFFENET.trunk(_layers(pool_first=True), "caffenet", weights=weights, input=input, **GEOMETRY)
 
 
-def _layers() -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(3, 96, 11, stride=4),
-            relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            norm1=AcrossChannels(5, alpha=1e-4),
-            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            norm2=AcrossChannels(5, alpha=1e-4),
-            conv3=nn.Conv2d(256, 384, 3, padding=1),
-            relu3=nn.ReLU(),
-            conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),
-            relu4=nn.ReLU(),
-            conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),
-            relu5=nn.ReLU(),
-        )
-    )
+def caffe_alexnet(weights: str = "default", input: str = "default") -> Trunk:
+    """Caffe's AlexNet up to conv5 after its ReLU, otherwise as `caffenet`.
+
+    Its default weights are data/weights/caffe_alexnet.safetensors.
+    """
+    return CAFFE_ALEXNET.trunk(_layers(pool_first=False), "caffe_alexnet", weights=weights, input=input, **GEOMETRY)
+
+
+def _layers(pool_first: bool) -> nn.Sequential:
+    """The layers, each of the first two pools before its normalisation or behind it."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, conv in enumerate((nn.Conv2d(3, 96, 11, stride=4), nn.Conv2d(96, 256, 5, padding=2, groups=2)), 1):
+        layers[f"conv{number}"], layers[f"relu{number}"] = conv, nn.ReLU()
+        between: list[tuple[str, nn.Module]] = [
+            ("pool", nn.MaxPool2d(3, stride=2, ceil_mode=True)),
+            ("norm", AcrossChannels(5, alpha=1e-4)),
+        ]
+        for kind, layer in between if pool_first else reversed(between):
+            layers[f"{kind}{number}"] = layer
+    for number, (inputs, outputs, groups) in enumerate([(256, 384, 1), (384, 384, 2), (384, 256, 2)], 3):
+        layers[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1, groups=groups)
+        layers[f"relu{number}"] = nn.ReLU()
+    return nn.Sequential(layers)

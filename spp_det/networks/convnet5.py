@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from torch import nn
 
-from spp_det.networks.inputs import choose_input
 from spp_det.networks.local_weights import LocalWeights
 from spp_det.networks.normalisation import AcrossChannels
 from spp_det.networks.trunk import Trunk
@@ -57,14 +56,6 @@ def _layers(conv1: int, pools: int) -> nn.Sequential:
 
 
 def _trunk(name: str, body: nn.Sequential, offset: float, min_side: int, weights: str, input: str) -> Trunk:
-    fc = CONVNET5.fill(body, 256, weights)
-    return Trunk(
-        body,
-        name=name,
-        out_channels=256,
-        stride=16,
-        offset=offset,
-        min_side=min_side,
-        preprocessing=choose_input(input, MEAN_128),
-        pretrained_fc=fc,
+    return CONVNET5.trunk(
+        body, name, offset=offset, min_side=min_side, preprocessing=MEAN_128, weights=weights, input=input
     )

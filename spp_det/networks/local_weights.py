@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import nn
 
 from spp_det.errors import WeightsError
+from spp_det.networks.inputs import choose_input
 from spp_det.networks.pretrained import pretrained_fc, randomise
-from spp_det.networks.trunk import PretrainedFc
+from spp_det.networks.trunk import Preprocessing, PretrainedFc, Trunk
 from spp_det.networks.weights import fill, read_tensors
 
 FOLDER = Path("data/weights")
@@ -27,13 +28,39 @@ class LocalWeights:
     file: str
     origin: str
 
-    def fill(self, body: nn.Module, channels: int, weights: str) -> PretrainedFc | None:
-        """Put weights into the convolutions; returns fc6 and fc7 where there are such.
+    def trunk(
+        self,
+        body: nn.Module,
+        name: str,
+        *,
+        offset: float,
+        min_side: int,
+        preprocessing: Preprocessing,
+        weights: str,
+        input: str,
+        channels: int = 256,
+        stride: int = 16,
+    ) -> Trunk:
+        """A trunk of these layers with its weights.
 
         weights: "default" (this file), "random", or the path of another file, with conv1.weight, conv1.bias ... and, if
         it is a whole classifier's, fc6.weight ..., of which fc6 sees one of PYRAMIDS; other names that begin with "fc"
-        are left out; channels: of the last convolution. Raises WeightsError.
+        are left out. input: see `choose_input`; channels: of the last convolution. Raises WeightsError.
         """
+        fc = self._fill(body, channels, weights)
+        return Trunk(
+            body,
+            name=name,
+            out_channels=channels,
+            stride=stride,
+            offset=offset,
+            min_side=min_side,
+            preprocessing=choose_input(input, preprocessing),
+            pretrained_fc=fc,
+        )
+
+    def _fill(self, body: nn.Module, channels: int, weights: str) -> PretrainedFc | None:
+        """Put weights into the convolutions; returns fc6 and fc7 where there are such."""
         if weights == "random":
             randomise(body)
             return None

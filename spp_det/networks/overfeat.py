@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from torch import nn
 
-from spp_det.networks.inputs import choose_input
 from spp_det.networks.local_weights import LocalWeights
 from spp_det.networks.normalisation import WithinChannel
 from spp_det.networks.trunk import Trunk
@@ -72,14 +71,14 @@ def _layers(depth: int, conv1: int, pool1: int, pool2: int) -> nn.Sequential:
 def _trunk(name: str, depth: int, body: nn.Sequential, offset: float, min_side: int, weights: str, input: str) -> Trunk:
     network = f"overfeat{depth}"
     origin = f"the weights of an Overfeat-{depth} of your own training, as none are public"
-    fc = LocalWeights(f"{network}.safetensors", origin).fill(body, 512, weights)
-    return Trunk(
+    return LocalWeights(f"{network}.safetensors", origin).trunk(
         body,
-        name=name,
-        out_channels=512,
-        stride=12,
+        name,
         offset=offset,
         min_side=min_side,
-        preprocessing=choose_input(input, MEAN_128),
-        pretrained_fc=fc,
+        preprocessing=MEAN_128,
+        weights=weights,
+        input=input,
+        channels=512,
+        stride=12,
     )

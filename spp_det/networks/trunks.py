@@ -6,8 +6,7 @@ import importlib
 from collections.abc import Callable
 
 from spp_det.errors import ConfigError
-from spp_det.networks.caffe_alexnet import caffe_alexnet
-from spp_det.networks.caffenet import caffenet
+from spp_det.networks.caffenet import caffe_alexnet, caffenet
 from spp_det.networks.convnet5 import convnet5, convnet5_table1
 from spp_det.networks.lite0 import lite0, lite0_expansion
 from spp_det.networks.overfeat import overfeat5, overfeat5_table1, overfeat7, overfeat7_table1

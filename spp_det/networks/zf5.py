@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from torch import nn
 
-from spp_det.networks.inputs import choose_input
 from spp_det.networks.local_weights import LocalWeights
 from spp_det.networks.normalisation import WithinChannel
 from spp_det.networks.trunk import Preprocessing, Trunk
@@ -36,7 +35,7 @@ def zf5(weights: str = "default", input: str = "default") -> Trunk:
     256 channels, stride 16. weights: "default" (data/weights/zf5.safetensors), "random", or the path of a file with
     conv1.weight .. conv5.bias, fc6 and fc7 where it has them. Raises WeightsError.
     """
-    return _trunk("zf5", _layers(3, 1, 2, 1), ZF5, MEAN_128, offset=0.0, min_side=1, weights=weights, input=input)
+    return _zf5("zf5", _layers(3, 1, 2, 1), 0.0, 1, weights, input)
 
 
 def zf5_table1(weights: str = "default", input: str = "default") -> Trunk:
@@ -44,16 +43,14 @@ def zf5_table1(weights: str = "default", input: str = "default") -> Trunk:
 
     The table does not tell the padding: by 2 and 1 every window of these maps is whole. Weights as for `zf5`.
     """
-    body = _layers(2, 0, 1, 0)
     offset = 15.0  # conv1 is centred at 1, conv2 one cell of 4 px on; the two pools add 2 and 8
-    return _trunk("zf5_table1", body, ZF5, MEAN_128, offset=offset, min_side=21, weights=weights, input=input)
+    return _zf5("zf5_table1", _layers(2, 0, 1, 0), offset, 21, weights, input)
 
 
 def zf5_released(weights: str = "default", input: str = "default") -> Trunk:
     """ZF-5 as released (Zeiler_conv5.prototxt): conv1 padded by 1, conv2 and the pools not. Weights as for `zf5`."""
-    body = _layers(1, 0, 0, 0)
     offset = 20.0  # conv1 is centred at 2, conv2 two cells of 4 px on, the two pools add 2 and 8; 21 counted from 1
-    return _trunk("zf5_released", body, ZF5, MEAN_128, offset=offset, min_side=31, weights=weights, input=input)
+    return _zf5("zf5_released", _layers(1, 0, 0, 0), offset, 31, weights, input)
 
 
 def msra_zf(weights: str = "default", input: str = "default") -> Trunk:
@@ -61,8 +58,12 @@ def msra_zf(weights: str = "default", input: str = "default") -> Trunk:
 
     weights: as for `zf5`, but data/weights/msra_zf.safetensors by default; fc6 sees 6 x 6 cells.
     """
-    body = _layers(3, 1, 2, 1)
-    return _trunk("msra_zf", body, MSRA_ZF, FASTER_RCNN, offset=0.0, min_side=1, weights=weights, input=input)
+    body, pixels = _layers(3, 1, 2, 1), FASTER_RCNN
+    return MSRA_ZF.trunk(body, "msra_zf", offset=0.0, min_side=1, preprocessing=pixels, weights=weights, input=input)
+
+
+def _zf5(name: str, body: nn.Sequential, offset: float, min_side: int, weights: str, input: str) -> Trunk:
+    return ZF5.trunk(body, name, offset=offset, min_side=min_side, preprocessing=MEAN_128, weights=weights, input=input)
 
 
 def _layers(conv1: int, pool1: int, conv2: int, pool2: int) -> nn.Sequential:
@@ -84,28 +85,4 @@ def _layers(conv1: int, pool1: int, conv2: int, pool2: int) -> nn.Sequential:
             conv5=nn.Conv2d(384, 256, 3, padding=1),
             relu5=nn.ReLU(),
         )
-    )
-
-
-def _trunk(
-    name: str,
-    body: nn.Sequential,
-    local: LocalWeights,
-    preprocessing: Preprocessing,
-    *,
-    offset: float,
-    min_side: int,
-    weights: str,
-    input: str,
-) -> Trunk:
-    fc = local.fill(body, 256, weights)
-    return Trunk(
-        body,
-        name=name,
-        out_channels=256,
-        stride=16,
-        offset=offset,
-        min_side=min_side,
-        preprocessing=choose_input(input, preprocessing),
-        pretrained_fc=fc,
     )

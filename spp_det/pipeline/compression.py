@@ -17,7 +17,7 @@ from spp_det.files import read_json, write_json
 from spp_det.networks import LowRankLinear
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
-from spp_det.pipeline.testing import run_digest
+from spp_det.pipeline.detections import run_digest
 from spp_det.tooling import console, progress
 from spp_det.trust import load_run_config
 

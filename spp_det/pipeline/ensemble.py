@@ -15,8 +15,9 @@ from spp_det.errors import ConfigError
 from spp_det.files import read_json
 from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
+from spp_det.pipeline.detections import Subject, run_digest
 from spp_det.pipeline.store import Store, key_of
-from spp_det.pipeline.testing import Subject, look_at, measure, report, run_digest
+from spp_det.pipeline.testing import look_at, measure, report
 from spp_det.places import as_path
 from spp_det.trust import load_run_config
 

@@ -66,13 +66,11 @@ def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config:
 
 
 def tune_whole(stage: StageFolder, regions: RCNNRegions, source: TrainingWindows, config: Config) -> None:
-    """Fine-tune the trunk too, on warped crops; without iterations all stays as it starts."""
+    """Fine-tune the trunk too, on warped crops."""
     checkpoint = stage.path("checkpoint.safetensors")
-    log: list[dict[str, float]] = []
-    if config.finetune.iterations:
-        settings = replace(finetune_settings(config), checkpoint_every=1)  # a chunk takes a minute here
-        with progress("fine-tuning all") as show:
-            log = finetune_whole(regions, source, config.finetune.first_conv, settings, checkpoint, show)
+    settings = replace(finetune_settings(config), checkpoint_every=1)  # a chunk takes a minute here
+    with progress("fine-tuning all") as show:
+        log = finetune_whole(regions, source, config.finetune.first_conv, settings, checkpoint, show)
     arrays = {name: tensor.numpy() for name, tensor in regions.trunk.state().items()}
     write_arrays(stage.path(TRUNK_FILE), arrays)
     write_arrays(stage.path("head.safetensors"), head_arrays(regions.head))

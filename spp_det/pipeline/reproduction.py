@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,14 +20,17 @@ from spp_det.errors import ConfigError, WeightsError
 from spp_det.evaluation import time_detectors
 from spp_det.files import read_json, write_json
 from spp_det.parts import make_dataset, make_trunk, spread
+from spp_det.pipeline.detections import look_together
 from spp_det.pipeline.ensemble import evaluate_ensemble
-from spp_det.pipeline.paper_tables import RCNN, Base, Cell, PaperTable
+from spp_det.pipeline.paper_tables import RCNN, Base, Cell, PaperTable, aim
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import METHODS, evaluate_run
 from spp_det.pipeline.training import say, train
 from spp_det.tooling import progress
 from spp_det.trust import load_run_config
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Plan:
     changes: settings of the user's, `key=value` for all rows or `ROW:key=value`, where ROW is a row, a column or a
     side (spp, rcnn): these go before the table's own, those behind. limit: images of each split; None for all.
     only: rows, columns, or `column row`s to make; none for all. timing: images to measure the seconds on; 0 for none.
+    mean_over: the classes that the figures are the mean of; none for all.
     """
 
     table: PaperTable
@@ -49,6 +54,7 @@ class Plan:
     only: Sequence[str] = ()
     timing: int = 3
     windows: int = 2000
+    mean_over: Sequence[str] = ()
 
     def wants(self, cell: Cell) -> bool:
         """Whether a cell is to be made."""
@@ -59,13 +65,13 @@ class Plan:
         """The configuration that makes a cell. Raises ConfigError."""
         base = self.bases[cell.side]
         names = {cell.row, cell.column, cell.side}
-        aimed = [_aim(change) for change in self.changes]
+        aimed = [aim(change) for change in self.changes]
         settings = [
             *base.settings,
             *((*RCNN, *base.rcnn) if cell.side == "rcnn" else ()),
-            *(setting for aim, setting in aimed if not aim),
+            *(setting for to, setting in aimed if not to),
             *cell.settings,
-            *(setting for aim, setting in aimed if aim in names),
+            *(setting for to, setting in aimed if to in names),
             *([f"data.max_images={self.limit}"] if self.limit else []),
         ]
         return load_config(self.configs / base.config, settings, data__root=self.data)
@@ -80,20 +86,21 @@ class Outcome:
     faults: dict[Cell, str] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def value(self, cell: Cell) -> dict[str, Any] | None:
-        """{"map", "ap"} of a cell, fractions; None where it was not made."""
+    def value(self, cell: Cell, mean_over: Sequence[str] = ()) -> dict[str, Any] | None:
+        """{"map", "ap"} of a cell, fractions, the mean over these classes or all; None where it was not made."""
         metrics = self.metrics.get(cell)
         if metrics is None:
             return None
-        return metrics[
-            metrics["method"] + ("" if cell.regressed or not metrics["regression"] else "_without_regression")
-        ]
+        plain = "" if cell.regressed or not metrics["regression"] else "_without_regression"
+        value = metrics[metrics["method"] + plain]
+        return {**value, "map": fmean(value["ap"][name] for name in mean_over)} if mean_over else value
 
 
 def reproduce(plan: Plan) -> Outcome:
-    """Make the table's cells that are wanted, and take up those that were made before.
+    """Make the table's cells that are wanted, column by column, and take up those that were made before.
 
-    Raises ConfigError for a name that no row has, WeightsError where a trunk's weights are missing, before any work.
+    Raises ConfigError for a name that no row or class has, WeightsError where a trunk's weights are missing, before any
+    work.
     """
     cells = plan.table.cells
     _check_names(plan)
@@ -102,46 +109,87 @@ def reproduce(plan: Plan) -> Outcome:
     store = Store(plan.out / "store")
     splits: dict[str, tuple[Split, Split]] = {}
     outcome = Outcome()
-    for number, cell in enumerate(cells, 1):
-        config = configs[cell]
-        data = key_of(msgspec.to_builtins(config.data))
-        if data not in splits:
-            splits[data] = _open(store, config)
-        train_images, test_images = splits[data]
-        joined = [outcome.runs[one] for one in cells if one.row in cell.joins and one in outcome.runs]
-        if len(joined) < len(cell.joins):
-            continue
-        run = plan.out / ("+".join(each.name for each in joined) or _folder(cell, config))
-        inputs = [train_images.images_key, train_images.targets_key, test_images.images_key, test_images.targets_key]
-        result = run / f"result-{key_of([inputs, *cell.test])}.json"
-        if plan.wants(cell) and not result.exists():
-            say(f"== {cell.name} ({number} of {len(cells)}): {run}")
-            try:
-                write_json(result, _make(cell, config, run, store, joined) | {"train_images": len(train_images.ids)})
-            except ConfigError as fault:  # a part that does not fit this row, as a pyramid without the level of fc6
-                outcome.faults[cell] = str(fault)
-        if result.exists():
-            outcome.runs[cell], outcome.metrics[cell] = run, read_json(result)
+    for column in _distinct(cell.column for cell in cells):
+        ready: list[_Ready] = []
+        for cell in (cell for cell in cells if cell.column == column):
+            config = configs[cell]
+            data = key_of(msgspec.to_builtins(config.data))
+            if data not in splits:
+                splits[data] = _open(store, config)
+                _check_classes(plan, splits[data][1])
+            each = _ready(plan, cell, config, ready, splits[data])
+            if each is not None and _train(plan, each, ready, store, outcome):
+                ready.append(each)
+        _test(plan, ready, store)
+        for each in ready:
+            if each.made:
+                outcome.runs[each.cell], outcome.metrics[each.cell] = each.run, read_json(each.result)
     if plan.timing:
         _time_columns(plan, outcome, next(test for _, test in splits.values()))
     return outcome
 
 
-def _make(cell: Cell, config: Config, run: Path, store: Store, joined: Sequence[Path]) -> dict[str, Any]:
-    """Train and test the run of a cell, or test those that it joins; the metrics, and which of them the table shows."""
-    if joined:
-        evaluate_ensemble(joined, out=run, store=store.root)
-    else:
-        train(config, run, store.root)
-        evaluate_run(run, overrides=cell.test, store=store.root)
-    shown = {"method": METHODS[config.evaluate.method], "regression": config.regress.enabled}
-    return read_json(run / "metrics.json") | shown
+@dataclass(frozen=True)
+class _Ready:
+    """A cell whose parts are there: its run, those that it joins, and the file of what came of it."""
+
+    cell: Cell
+    config: Config
+    run: Path
+    joined: tuple[Path, ...]
+    result: Path
+    train_images: int
+
+    @property
+    def made(self) -> bool:
+        """Whether it was tested."""
+        return self.result.exists()
 
 
-def _aim(change: str) -> tuple[str, str]:
-    """(whom a change is for, "" for all; the change itself)."""
-    before, colon, rest = change.partition(":")
-    return (before, rest) if colon and "=" not in before else ("", change)
+def _ready(
+    plan: Plan, cell: Cell, config: Config, before: Sequence[_Ready], splits: tuple[Split, Split]
+) -> _Ready | None:
+    """A cell, unless it joins rows that are not there. before: those of its column that come first."""
+    there = [each for each in before if each.cell.row in cell.joins and (each.made or plan.wants(each.cell))]
+    if len(there) < len(cell.joins):
+        return None
+    joined = tuple(each.run for each in there)
+    run = plan.out / ("+".join(each.name for each in joined) or _folder(cell, config))
+    inputs = [key for split in splits for key in (split.images_key, split.targets_key)]
+    result = run / f"result-{key_of([inputs, *cell.test])}.json"
+    return _Ready(cell, config, run, joined, result, len(splits[0].ids))
+
+
+def _train(plan: Plan, each: _Ready, before: Sequence[_Ready], store: Store, outcome: Outcome) -> bool:
+    """Train the run of a cell that is wanted, if it needs that; False, the fault noted, where its parts do not fit."""
+    there = each.made or each.joined or each.run in {one.run for one in before}
+    if there or not plan.wants(each.cell):
+        return True
+    cells = plan.table.cells
+    say(f"== {each.cell.name} ({cells.index(each.cell) + 1} of {len(cells)}): {each.run}")
+    try:
+        train(each.config, each.run, store.root)
+    except ConfigError as fault:  # as of a pyramid without the level of fc6
+        outcome.faults[each.cell] = str(fault)
+        return False
+    return True
+
+
+def _test(plan: Plan, ready: Sequence[_Ready], store: Store) -> None:
+    """Test the runs of a column that were not tested yet, all together."""
+    left = [each for each in ready if not each.made and plan.wants(each.cell)]
+    single = [each for each in left if not each.joined]
+    for test in _distinct(each.cell.test for each in single):
+        look_together(_distinct(each.run for each in single if each.cell.test == test), store, test)
+    for each in left:
+        if each.made:  # with the row before, which is of the same run
+            continue
+        if each.joined:
+            evaluate_ensemble(each.joined, out=each.run, store=store.root)
+        else:
+            evaluate_run(each.run, overrides=each.cell.test, store=store.root)
+        shown = {"method": METHODS[each.config.evaluate.method], "regression": each.config.regress.enabled}
+        write_json(each.result, read_json(each.run / "metrics.json") | shown | {"train_images": each.train_images})
 
 
 def _check_names(plan: Plan) -> None:
@@ -150,9 +198,17 @@ def _check_names(plan: Plan) -> None:
     for asked in plan.only:
         if asked not in names:
             raise ConfigError(f"--only {asked}: the table has {', '.join(_distinct(cell.row for cell in cells))}")
-    for aim, _ in map(_aim, plan.changes):
-        if aim and aim not in names | {"spp", "rcnn"}:
-            raise ConfigError(f"--set {aim}:..: the table has no such row or column")
+    for to, _ in map(aim, plan.changes):
+        if to and to not in names | {"spp", "rcnn"}:
+            raise ConfigError(f"--set {to}:..: the table has no such row or column")
+
+
+def _check_classes(plan: Plan, test: Split) -> None:
+    without = test.classes_without_objects()
+    known = [name for name in test.dataset.class_names if name not in without]
+    for name in plan.mean_over:
+        if name not in known:
+            raise ConfigError(f"--mean-over {name}: there are objects of {', '.join(known)} to test on")
 
 
 def _check_weights(wanted: Iterable[tuple[Cell, Config]]) -> None:
@@ -180,8 +236,8 @@ def _folder(cell: Cell, config: Config) -> str:
     return f"{words}-{config.svm.layer}-{key_of(config_to_dict(config))}"
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))
 
 
 def _time_columns(plan: Plan, outcome: Outcome, images: Split) -> None:

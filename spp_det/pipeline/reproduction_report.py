@@ -23,7 +23,7 @@ def lines(plan: Plan, outcome: Outcome) -> Lines:
     at = {(cell.row, cell.column): cell for cell in cells}
     table = [["mAP, %", *(name for column in columns for name in (f"{column}: paper", "here"))]]
     for row in dict.fromkeys(cell.row for cell in cells):
-        pairs = [_pair(outcome, at[row, column]) if (row, column) in at else ("", "") for column in columns]
+        pairs = [_pair(plan, outcome, at[row, column]) if (row, column) in at else ("", "") for column in columns]
         table.append([row, *(text for pair in pairs for text in pair)])
     if plan.table.seconds:
         table += [[title, *_seconds(plan, outcome, columns, key)] for key, title in SECONDS.items()]
@@ -39,6 +39,8 @@ def notes(plan: Plan, outcome: Outcome) -> list[str]:
     told = [f"trunks: {trunks}; data: {plan.data}"]
     if made:
         told.append(f"trained on {made['train_images']} images, tested on {made['images']}")
+    if plan.mean_over:
+        told.append(f"mean over {', '.join(plan.mean_over)} alone, where the paper's is over VOC's twenty classes")
     if plan.limit:
         told.append(
             f"at most {plan.limit} images of each split (--limit): no figure here is comparable with the paper's"
@@ -55,9 +57,9 @@ def notes(plan: Plan, outcome: Outcome) -> list[str]:
     return told
 
 
-def rich_table(plan: Plan, table: Lines) -> Table:
+def rich_table(title: str, table: Lines) -> Table:
     """The lines for the terminal."""
-    shown = Table(title=plan.table.title, title_justify="left")
+    shown = Table(title=title, title_justify="left")
     for number, heading in enumerate(table[0]):
         shown.add_column(heading, justify="right" if number else "left", no_wrap=not number)
     for line in table[1:]:
@@ -65,18 +67,18 @@ def rich_table(plan: Plan, table: Lines) -> Table:
     return shown
 
 
-def markdown(plan: Plan, table: Lines, told: Iterable[str]) -> str:
+def markdown(title: str, table: Lines, told: Iterable[str]) -> str:
     """The lines and the notes as Markdown."""
     rule = ["---", *(["---:"] * (len(table[0]) - 1))]
     text = "\n".join("| " + " | ".join(line) + " |" for line in [table[0], rule, *table[1:]])
-    return f"**{plan.table.title}**\n\n{text}\n\n" + "".join(f"- {each}\n" for each in told)
+    return f"**{title}**\n\n{text}\n\n" + "".join(f"- {each}\n" for each in told)
 
 
 def as_json(plan: Plan, outcome: Outcome, told: Iterable[str]) -> dict[str, Any]:
     """Everything as values: mAP and APs in %, seconds."""
     rows = []
     for cell in plan.table.cells:
-        value = outcome.value(cell)
+        value = outcome.value(cell, plan.mean_over)
         rows.append(
             {
                 "row": cell.row,
@@ -93,6 +95,7 @@ def as_json(plan: Plan, outcome: Outcome, told: Iterable[str]) -> dict[str, Any]
         "table": plan.table.title,
         "data": plan.data,
         "limit": plan.limit,
+        "mean_over": list(plan.mean_over),
         "rows": rows,
         "seconds": outcome.seconds,
         "seconds_paper": paper,
@@ -108,17 +111,17 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _pair(outcome: Outcome, cell: Cell) -> tuple[str, str]:
-    value = outcome.value(cell)
+def _pair(plan: Plan, outcome: Outcome, cell: Cell) -> tuple[str, str]:
+    value = outcome.value(cell, plan.mean_over)
     return _figure(cell.paper), _figure(_percent(value["map"]) if value else None)
 
 
 def _per_class(plan: Plan, outcome: Outcome) -> Lines:
     cells = plan.table.cells
-    values = [outcome.value(cell) for cell in cells]
+    values = [outcome.value(cell, plan.mean_over) for cell in cells]
     names = next((list(value["ap"]) for value in values if value), [f"class {n}" for n in range(len(cells[0].classes))])
     table = [["AP, %", *(name for cell in cells for name in (f"{cell.row}: paper", "here"))]]
-    table.append(["mean", *(text for cell in cells for text in _pair(outcome, cell))])
+    table.append(["mean", *(text for cell in cells for text in _pair(plan, outcome, cell))])
     for label, name in enumerate(names):
         line = [name]
         for cell, value in zip(cells, values, strict=True):

@@ -15,10 +15,10 @@ from spp_det.config import Config
 from spp_det.errors import DataError
 from spp_det.files import read_json
 from spp_det.parts import make_dataset
+from spp_det.pipeline.detections import detect_stage, run_digest
 from spp_det.pipeline.precompute import proposals_stage
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
-from spp_det.pipeline.testing import detect_stage, run_digest
 from spp_det.pipeline.training import TRAINING, Run
 from spp_det.training.checkpoint import peek_state
 from spp_det.trust import load_run_config, run_config_from

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from rich.table import Table
 
@@ -17,21 +15,16 @@ from spp_det.config import Config
 from spp_det.datasets import object_areas, write_results
 from spp_det.detection import Candidates, finish
 from spp_det.detection.bundle import load_detector
-from spp_det.detection.detector import WindowDetector
-from spp_det.errors import ConfigError
 from spp_det.evaluation import coco_figures, coco_table, evaluate, proposal_recall, time_detectors, timing_table
 from spp_det.files import read_json, write_json
-from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset
-from spp_det.pipeline.precompute import make_proposals_stage, proposals_stage, read_proposals
-from spp_det.pipeline.split import Split, open_split
+from spp_det.pipeline.detections import Subject, detect_in, open_tested, subject_of
+from spp_det.pipeline.precompute import read_proposals
+from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.structures import Detections, Proposals
-from spp_det.tooling import console, notes, progress, track
-from spp_det.trust import load_run_config
+from spp_det.tooling import console, progress
 
-DETECT_VERSION = 2
 METHODS = {"11point": "voc07", "area": "voc10"}  # the metrics' names, by how AP is taken
 
 
@@ -63,20 +56,6 @@ def evaluate_run(
     metrics["overrides"] = list(overrides)
     report(tested.config, metrics, tested.images, run)
     return metrics
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights.
-
-    folder: of the run.
-    """
-
-    name: str
-    folder: Path
-    config: Config
-    detector: WindowDetector
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -126,10 +105,7 @@ def look_at_run(
 ) -> Tested:
     """Let the detector of a run look at a split; arguments as in `evaluate_run`."""
     torch.set_num_threads(available_cores())
-    replaced = {"data__root": data} if data else {}
-    config = load_run_config(run, overrides, **replaced)
-    detector = load_detector(run, overrides, config.precision, **replaced)
-    subject = Subject(str(run), run, config, detector, run_digest(run))
+    subject = subject_of(run, data, overrides)
     return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
 
 
@@ -138,17 +114,10 @@ def look_at(subject: Subject, store: Store, split: str | None = None, skip_bad: 
 
     Raises ConfigError where the split is of other classes than the detector, and what reading the images raises.
     """
-    config = subject.config
-    name = split or config.data.test
-    images = open_split(store, make_dataset(config, name), skip_bad)
-    if tuple(images.dataset.class_names) != subject.detector.class_names:
-        raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
-    proposals = proposals_stage(store, config, images)
-    stage = detect_stage(store, config, subject.digest, images, proposals)
-    used = [("check", images.check), *((each.stage, each.key) for each in (proposals, stage))]
-    store.note_use(subject.folder, stage.key, used)
-    proposals.make(lambda: make_proposals_stage(proposals, config, images), _say_waiting)
-    found = _detect(stage, subject.detector, images, proposals)
+    name = split or subject.config.data.test
+    images, proposals, stage = open_tested(subject, store, name, skip_bad)
+    detect_in([stage], images, proposals, lambda image, windows: [subject.detector.candidates(image, windows)])
+    found = {image_id: Candidates(**stage.read(image_id)) for image_id in images.ids}
     return Tested(subject, name, images, proposals, found, stage.key)
 
 
@@ -174,44 +143,6 @@ def report(config: Config, metrics: Mapping[str, Any], images: Split, out: Path)
     """Write metrics.json into a folder, and print it as tables."""
     write_json(out / "metrics.json", _without_nan(metrics))
     _print(config, metrics, images)
-
-
-def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
-    """The folder of the detections of a split by a detector of a digest."""
-    tables = ("regions", "svm", "regress", "detect")
-    settings: dict[str, Any] = {name: msgspec.to_builtins(getattr(config, name)) for name in tables}
-    settings |= {"maps": config.maps.shaping(), "precision": str(compute_dtype(config.precision))}
-    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
-    return store.stage("detect", DETECT_VERSION, settings, inputs)
-
-
-def _detect(
-    stage: StageFolder, detector: WindowDetector, images: Split, proposals: StageFolder
-) -> dict[str, Candidates]:
-    """The candidates of every image, from the store where they are there already."""
-
-    def look() -> None:
-        missing = stage.missing(images.ids)
-        for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
-            candidates = detector.candidates(images.dataset.image(image_id), read_proposals(proposals, image_id))
-            stage.write(image_id, candidates.arrays())
-        stage.finish(images.ids)
-
-    stage.make(look, _say_waiting)
-    return {image_id: Candidates(**stage.read(image_id)) for image_id in images.ids}
-
-
-def _say_waiting(other: str) -> None:
-    notes.print(f"waiting for {other}, which makes the same", markup=False)
-
-
-def run_digest(run: Path) -> str:
-    """A hash of a run's detector."""
-    sha = hashlib.sha256()
-    for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
-        if (run / name).exists():
-            sha.update((run / name).read_bytes())
-    return sha.hexdigest()
 
 
 def _evaluate(tested: Tested) -> dict[str, Any]:

@@ -99,6 +99,9 @@ class Run:
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
         self.dtype = compute_dtype(config.precision)
         self.regions = make_regions(config, self.trunk, self.head)
+        tune = config.finetune
+        # R-CNN whose convolutions stay as they are: each crop is seen once, and all else starts from its pooled vector
+        self.frozen_crops = isinstance(self.regions, RCNNRegions) and 0 in (tune.iterations, tune.first_conv)
         self.plan = {**self._plan_images(), **self._plan_learning()}
         self.stages: dict[str, Any] = {}
 
@@ -107,9 +110,14 @@ class Run:
         config, split, store = self.config, self.split, self.store
         plan = {"proposals": proposals_stage(store, config, split)}
         if isinstance(self.regions, SPPRegions) and config.maps.keep:
-            for flipped in [False, True] if config.finetune.flip and config.finetune.iterations else [False]:
+            for flipped in self._sides():
                 plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
         return plan
+
+    def _sides(self) -> list[bool]:
+        """Whether the images are seen mirrored: as they are, and for fine-tuning with flips the other way too."""
+        tune = self.config.finetune
+        return [False, True] if tune.flip and tune.iterations else [False]
 
     def _plan_learning(self) -> dict[str, StageFolder]:
         """The folders of the stages that learn, likewise."""
@@ -126,8 +134,12 @@ class Run:
         basis = Basis(settings, {"proposals": proposals, "targets": self.split.targets_key, "trunk": self.trunk_digest})
         svm, regress = config.svm, config.regress
         tuned = basis.stage(store, "finetune", config.finetune)
-        plan = {"fine-tuning": tuned}
-        if whole:
+        plan = {}
+        if self.frozen_crops:
+            for flipped in self._sides():
+                plan[_crops("pool5", flipped)] = basis.stage(store, "vectors", {"layer": "pool5", "flipped": flipped})
+        plan["fine-tuning"] = tuned
+        if whole and not self.frozen_crops:
             plan[_crops(svm.layer)] = basis.stage(store, "vectors", {"layer": svm.layer}, finetune=tuned.key)
         plan["SVMs"] = basis.stage(store, "svm", svm, **self._on(svm.layer, tuned))
         if regress.enabled:
@@ -159,11 +171,22 @@ class Run:
 
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
-        config, source = self.config, self.source
-        self.tune()
-        self.tuned = deepcopy(self.trunk), deepcopy(self.head)  # what is saved stays float32
+        config, source, regions = self.config, self.source, self.regions
+        trunk = deepcopy(self.trunk)  # what is saved stays float32
+        if self.frozen_crops:
+            self.trunk.to(self.dtype)
+            for flipped in self._sides():
+                self.keep_vectors("pool5", flipped)
+        if isinstance(regions, RCNNRegions) and not self.frozen_crops:
+            tuned = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config))
+            tuned_trunk(tuned, self.trunk)
+            trunk = deepcopy(self.trunk)
+        else:
+            tuned = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config))
+        tuned_head(tuned, self.head)
+        self.tuned = trunk, deepcopy(self.head)
         self.head.to(self.dtype)
-        if isinstance(self.regions, RCNNRegions):
+        if isinstance(regions, RCNNRegions) and not self.frozen_crops:
             self.trunk.to(self.dtype)
             self.keep_vectors(config.svm.layer)
         self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config)))
@@ -171,36 +194,28 @@ class Run:
         if config.regress.enabled:
             self.regressor = load_regressor(self.stage("box regression", lambda s: fit_regressor(s, source, config)))
 
-    def tune(self) -> None:
-        """Fine-tuning, of the fully connected layers or, in R-CNN, of the trunk too."""
-        config, regions, source = self.config, self.regions, self.source
-        if isinstance(regions, RCNNRegions):
-            stage = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config))
-            tuned_trunk(stage, self.trunk)
-        else:
-            stage = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config))
-        tuned_head(stage, self.head)
-
-    def keep_vectors(self, layer: str) -> None:
-        """The vectors of all windows into the store: crops are slow, and the SVMs read them more than once."""
-        self.source.stored[layer] = self.stage(_crops(layer), lambda s: make_vectors_stage(s, self.source, layer))
+    def keep_vectors(self, layer: str, flipped: bool = False) -> None:
+        """The vectors of all windows into the store: crops are slow, and what learns reads them more than once."""
+        work = partial(make_vectors_stage, source=self.source, layer=layer, flipped=flipped)
+        self.source.stored[layer, flipped] = self.stage(_crops(layer, flipped), work)
 
     def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:
-        """What a layer's vectors depend on: SPP-net's pooled ones on no layer that is tuned."""
-        untouched = layer == "pool5" and isinstance(self.regions, SPPRegions)
+        """What a layer's vectors depend on: pooled ones on no layer that is tuned, unless the trunk is."""
+        untouched = layer == "pool5" and (isinstance(self.regions, SPPRegions) or self.frozen_crops)
         return {} if untouched else {"finetune": tuned.key}
 
     def save(self, out: Path) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
         trunk, head = self.tuned
-        before = self.trunk_digest if isinstance(self.regions, RCNNRegions) else None
+        tuned_whole = isinstance(self.regions, RCNNRegions) and not self.frozen_crops
+        before = self.trunk_digest if tuned_whole else None
         save_detector(out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before)
         write_json(out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
         say(f"trained: {out}")
 
 
-def _crops(layer: str) -> str:
-    return f"{layer} of crops"
+def _crops(layer: str, flipped: bool = False) -> str:
+    return f"{layer} of crops" + (", mirrored" if flipped else "")
 
 
 def _announce_changes(config: Config, out: Path) -> None:

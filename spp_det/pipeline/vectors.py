@@ -1,6 +1,7 @@
 """The vectors of all training windows at one layer, kept for a region extractor that is slow to make them: R-CNN's.
 
-In float16, 8 kB a window at an fc7 of 4,096: for 2,000 windows an image 16 MB, for VOC 2007's trainval 82 GB.
+In float16, 8 kB a window at an fc7 of 4,096: for 2,000 windows an image 16 MB, for VOC 2007's trainval 82 GB. Where the
+trunk is not tuned, those at pool5 are kept instead, 37 MB an image, which fine-tuning and every layer start from.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from spp_det.pipeline.windows import TrainingWindows
 
 
-def make_vectors_stage(stage: StageFolder, source: TrainingWindows, layer: str) -> None:
-    """The vectors of every window of every image; images that have theirs are passed over."""
+def make_vectors_stage(stage: StageFolder, source: TrainingWindows, layer: str, flipped: bool = False) -> None:
+    """The vectors of every window of every image; images that have theirs are passed over.
+
+    flipped: "pool5" alone: of the windows on the mirror images, the boxes beside them as on the images themselves.
+    """
     ids = source.split.ids
     missing = set(stage.missing(ids))
     left = [(index, image_id) for index, image_id in enumerate(ids) if image_id in missing]
     for index, image_id in track(left, f"{layer} of crops", len(ids), len(ids) - len(left)):
         boxes = source.windows(index).boxes
-        vectors = source.features(index, boxes, layer).astype(np.float16)
-        stage.write(image_id, {"boxes": boxes, "vectors": vectors})
+        vectors = source.pooled(index, boxes, flipped=True) if flipped else source.features(index, boxes, layer)
+        stage.write(image_id, {"boxes": boxes, "vectors": vectors.astype(np.float16)})
     stage.finish(ids)
 
 

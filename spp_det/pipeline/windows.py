@@ -26,7 +26,8 @@ class TrainingWindows:
     proposals, maps: stages that are done; maps[flipped] holds the maps of the images as they are (False) and mirrored
     (True); those that are not in it are computed when they are asked for. With a region extractor that is not
     SPPRegions the images themselves are read instead.
-    stored: by layer, stages that hold the vectors of all windows already; to be filled as they come.
+    stored: by layer and whether the images are mirrored, stages that hold the vectors of all windows already; to be
+    filled as they come.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TrainingWindows:
         self.maps = maps
         self.regions = regions
         self.use_difficult = use_difficult
-        self.stored: dict[str, StageFolder] = {}
+        self.stored: dict[tuple[str, bool], StageFolder] = {}
         self._features = lru_cache(maxsize=2)(self._read_features)  # an image's calls come one after another
 
     def __len__(self) -> int:
@@ -60,7 +61,12 @@ class TrainingWindows:
     def pooled(
         self, index: int, boxes: Boxes, *, flipped: bool = False, scale_indices: np.ndarray | None = None
     ) -> Vectors:
-        """Pooled vectors of boxes on the image as it is; of the same boxes on its mirror image where `flipped`."""
+        """Pooled vectors of boxes on the image as it is; of the same boxes on its mirror image where `flipped`.
+
+        From the store where it has them.
+        """
+        if ("pool5", flipped) in self.stored:
+            return read_vectors(self.stored["pool5", flipped], self.split.ids[index], boxes)
         features, boxes = self._features(index, flipped), self._placed(index, boxes, flipped)
         if scale_indices is not None and isinstance(self.regions, SPPRegions):
             return self.regions.pool(features, boxes, scale_indices)
@@ -72,9 +78,11 @@ class TrainingWindows:
         return flip_image(image) if flipped else image, self._placed(index, boxes, flipped)
 
     def features(self, index: int, boxes: Boxes, layer: str) -> Vectors:
-        """The vectors of boxes at a layer, from the store where it has them."""
-        if layer in self.stored:
-            return read_vectors(self.stored[layer], self.split.ids[index], boxes)
+        """The vectors of boxes at a layer, from the store where it has them or the pooled ones that they come from."""
+        if (layer, False) in self.stored:
+            return read_vectors(self.stored[layer, False], self.split.ids[index], boxes)
+        if ("pool5", False) in self.stored:
+            return self.regions.head.numpy(self.pooled(index, boxes), layer)
         return self.regions.window_features(self._features(index, False), boxes, layer)
 
     def cell_ids(self, index: int, boxes: Boxes) -> np.ndarray | None:

@@ -11,24 +11,25 @@ from reference.classes import make_folders
 
 from spp_det.classification.config import ClassificationConfig
 from spp_det.classification.features import ImageFeatures
-from spp_det.classification.tables import Row, rows, run_row
+from spp_det.classification.tables import Row, row_config, row_features, rows, run_row, training_folder
 from spp_det.config import checked
+from spp_det.errors import ConfigError
 from spp_det.networks import TRUNKS
 
 SMALL: dict[str, Any] = {"trunk": "reference.classes:small_trunk", "side": 32, "levels": (1, 2)}
 QUICK: dict[str, Any] = {
-    "training__epochs": 2,
-    "training__batch_size": 8,
-    "training__short_side": 36,
-    "training__crop": 32,
-    "training__sizes": (32,),
-    "training__workers": 0,
-    "classifier__hidden": (16, 16),
-    "classifier__levels": (1, 2),
-    "testing__short_side": 36,
-    "testing__view": 32,
-    "testing__scales": (32,),
-    "trunk__name": "reference.classes:small_trunk",
+    "training.epochs": 2,
+    "training.batch_size": 8,
+    "training.short_side": 36,
+    "training.crop": 32,
+    "training.sizes": (32,),
+    "training.workers": 0,
+    "classifier.hidden": (16, 16),
+    "classifier.levels": (1, 2),
+    "testing.short_side": 36,
+    "testing.view": 32,
+    "testing.scales": (32,),
+    "trunk.name": "reference.classes:small_trunk",
 }
 
 
@@ -67,12 +68,13 @@ def test_a_row_of_training_and_testing_and_one_of_splits(tmp_path: Path) -> None
     make_folders(tmp_path / "data" / "train", 4)
     make_folders(tmp_path / "data" / "val", 2)
     row = rows(2)[0]
-    found = run_row(row, tmp_path / "data", tmp_path / "runs", **QUICK)
+    found = run_row(row, tmp_path / "data", tmp_path / "runs", QUICK)
     assert found.keys() == row.paper.keys()
     assert found["top-5"] == 0  # there are three classes
-    assert (tmp_path / "runs" / "zf5_no_SPP" / "model.safetensors").is_file()
+    assert len(list((tmp_path / "runs").glob("zf5_no_SPP-*/model.safetensors"))) == 1
     caltech = Row(7, "small", "caltech", SMALL, {"accuracy": 0.0}, "small")
-    accuracy = run_row(caltech, tmp_path / "data" / "train", tmp_path, "random", train=2, test=2, splits=2)
+    changes = {"weights": "random", "train": 2, "test": 2, "splits": 2}
+    accuracy = run_row(caltech, tmp_path / "data" / "train", tmp_path, changes)
     assert 0 <= accuracy["accuracy"] <= 100
     torch.set_num_threads(before)
 
@@ -87,4 +89,18 @@ def test_a_row_on_real_photographs(voc_root: Path, tmp_path: Path) -> None:
         lines = (voc_root / "VOC2007" / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(lines[:20]))
     row = Row(6, "small", "voc", SMALL, {"mAP": 0.0}, "small")
-    assert 0 < run_row(row, tmp_path / "VOCdevkit", tmp_path, "random")["mAP"] <= 100
+    assert 0 < run_row(row, tmp_path / "VOCdevkit", tmp_path, {"weights": "random"})["mAP"] <= 100
+
+
+def test_rows_of_one_network_share_its_training() -> None:
+    config = {row.name: training_folder(row, row_config(row)) for table in (2, 3, 4) for row in rows(table)}
+    same = {"Overfeat-7, multi-size, 10 views", "Overfeat-7, multi-size, full view", "Overfeat-7, multi-size, 98 views"}
+    assert len({config[name] for name in same}) == 1
+    assert len(set(config.values())) == 14  # table 2 has a training in every row, the others no further one
+
+
+def test_a_setting_that_no_row_has() -> None:
+    with pytest.raises(ConfigError, match=r"ZF-5, no SPP, 10 views: .*\$.training"):
+        row_config(rows(2)[0], {"training.epoch": 2})
+    with pytest.raises(ConfigError, match=r"fc7: there is no setting sidde; there are .*side"):
+        row_features(rows(6)[-1], {"sidde": 2})

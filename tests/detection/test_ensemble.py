@@ -14,7 +14,7 @@ from torch import nn
 
 from spp_det.config import DetectConfig
 from spp_det.detection import Detector, finish, select_candidates
-from spp_det.detection.ensemble import Ensemble
+from spp_det.detection.ensemble import Ensemble, candidates_of_each
 from spp_det.detection.first_look import FirstLook
 from spp_det.errors import ConfigError
 from spp_det.networks import FcHead, Trunk
@@ -188,6 +188,21 @@ def test_fine_tunings_of_one_network_share_its_maps():
     members[2].regions.scales = (48,)
     assert len(Ensemble(members).detect(IMAGE)) > 0
     assert [member.regions.trunk.body.calls for member in members] == [2, 1, 2]
+
+
+def test_several_detectors_each_by_itself_share_what_they_have_in_common():
+    members = [a_detector(1), a_detector(2, regressor=None), a_detector(3, 1)]
+    alone = [member.candidates(IMAGE, Proposals(windows())) for member in members]
+    for member in members:
+        member.regions.trunk.digest()
+        member.regions.trunk.body = Counting(member.regions.trunk.body)
+    together = candidates_of_each(members, IMAGE, Proposals(windows()))
+    assert [member.regions.trunk.body.calls for member in members] == [1, 0, 1]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.arrays().keys() == theirs.arrays().keys()
+        assert all(np.array_equal(value, theirs.arrays()[name]) for name, value in ours.arrays().items())
+    nothing = candidates_of_each(members, IMAGE, Proposals(np.zeros((0, 4), np.float32)))
+    assert [len(each) for each in nothing] == [0, 0, 0]
 
 
 def test_members_of_other_kinds():

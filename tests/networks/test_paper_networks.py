@@ -102,6 +102,7 @@ OWN_FILES = {
     "overfeat7": "overfeat7",
     "overfeat7_table1": "overfeat7",
     "caffenet": "caffenet",
+    "caffe_alexnet": "caffe_alexnet",
 }
 
 

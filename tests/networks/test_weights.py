@@ -149,11 +149,6 @@ def test_a_timm_download_that_fails(tmp_path, monkeypatch):
         build_trunk("timm:resnet18")
 
 
-def test_caffe_s_alexnet_has_no_download():
-    with pytest.raises(WeightsError, match="give the path"):
-        build_trunk("caffe_alexnet")
-
-
 def test_a_timm_network_from_a_whole_network_s_file(tmp_path):
     import timm
 
@@ -191,5 +186,5 @@ def test_an_unknown_input():
 
 
 def test_a_trunk_of_the_user_s_own():
-    trunk = build_trunk("spp_det.networks.caffe_alexnet:caffe_alexnet", "random")
+    trunk = build_trunk("spp_det.networks.caffenet:caffe_alexnet", "random")
     assert trunk.digest() == TRUNKS["caffe_alexnet"]("random").digest()

@@ -21,6 +21,7 @@ from spp_det.pipeline import evaluate_run, train
 from spp_det.pipeline.packs import Packs
 from spp_det.pipeline.store import Store
 from spp_det.pipeline.training import Run
+from spp_det.regions import RCNNRegions
 
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "shapes.toml"
 SETTINGS = [
@@ -152,9 +153,40 @@ def test_stopped_twice_it_ends_in_the_same_bytes(
 def test_without_fine_tuning_the_trunk_stays(workplace: Path) -> None:
     out = workplace / "runs" / "untuned"
     train(config(workplace, RCNN, "finetune.iterations=0", "svm.layer=pool5", "regress.enabled=false"), out)
-    facts = json.loads((out / "detector.json").read_text())
-    assert facts["trunk"] == facts["tuned_trunk"]
+    assert "tuned_trunk" not in json.loads((out / "detector.json").read_text())
+    assert not (out / "trunk.safetensors").exists()
     assert evaluate_run(out)["voc07"]["map"] >= 0
+
+
+def test_a_trunk_that_is_not_tuned_sees_each_crop_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pool5, fc6 and fc7, fine-tuned with mirrored images or not, all start from the stored pooled vectors."""
+    frozen = [RCNN, "finetune.first_conv=0", "finetune.flip=true"]
+    out = workplace / "runs" / "frozen"
+    train(config(workplace, *frozen), out)
+    again = Run(config(workplace, *frozen), Store(workplace / "runs" / "store"), False)
+    again.prepare()
+    boxes = again.source.windows(3).boxes
+    computed = {flipped: again.source.pooled(3, boxes, flipped=flipped) for flipped in (False, True)}
+    assert not np.array_equal(computed[False], computed[True])
+
+    def no_crops(*_: object) -> None:
+        raise AssertionError("the crops were seen before")
+
+    monkeypatch.setattr(RCNNRegions, "crops", no_crops)
+    again.learn()
+    for flipped, vectors in computed.items():
+        stored = again.source.pooled(3, boxes, flipped=flipped)
+        np.testing.assert_array_equal(stored, vectors.astype(np.float16).astype(np.float32))
+    pooled = again.source.pooled(3, boxes)
+    np.testing.assert_array_equal(again.source.features(3, boxes, "fc7"), again.head.numpy(pooled, "fc7"))
+    untuned = ["finetune.iterations=0", "svm.layer=fc6"]
+    train(config(workplace, RCNN, *untuned), workplace / "runs" / "fc6")
+    ours, theirs = stages(out), stages(workplace / "runs" / "fc6")
+    assert {name for name in theirs if ours[name] == theirs[name]} == {"proposals", "pool5 of crops", "box regression"}
+    assert ours.keys() - theirs.keys() == {"pool5 of crops, mirrored"}
+    start = Run(config(workplace, *frozen), Store(workplace / "runs" / "store"), False).head.state()
+    tuned = read_arrays(out / "head.safetensors")
+    assert all(not np.array_equal(value.numpy(), tuned[name]) for name, value in start.items())
 
 
 def test_another_trunk_than_its_own_is_refused(run: Path, workplace: Path, tmp_path: Path) -> None:

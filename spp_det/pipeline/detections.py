@@ -1,0 +1,154 @@
+"""The stage that detects: what one run's detector, or several together, find in every image of a split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from spp_det.config import Config
+from spp_det.detection import Candidates
+from spp_det.detection.bundle import load_detector
+from spp_det.detection.detector import Detector, WindowDetector
+from spp_det.detection.ensemble import candidates_of_each
+from spp_det.errors import ConfigError
+from spp_det.networks import compute_dtype
+from spp_det.parallel import available_cores
+from spp_det.parts import make_dataset
+from spp_det.pipeline.precompute import make_proposals_stage, proposals_stage, read_proposals
+from spp_det.pipeline.split import Split, open_split
+from spp_det.pipeline.store import StageFolder, Store
+from spp_det.structures import Image, Proposals
+from spp_det.tooling import notes, track
+from spp_det.trust import load_run_config
+
+DETECT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tested: a detector, its name in messages, the configuration of the test, and a digest of its weights.
+
+    folder: of the run.
+    """
+
+    name: str
+    folder: Path
+    config: Config
+    detector: WindowDetector
+    digest: str
+
+
+@dataclass(frozen=True)
+class RunSubject(Subject):
+    """One run's detector."""
+
+    detector: Detector
+
+
+def subject_of(run: Path, data: str | None = None, overrides: Sequence[str] = ()) -> RunSubject:
+    """The detector of a run as what is tested."""
+    replaced = {"data__root": data} if data else {}
+    config = load_run_config(run, overrides, **replaced)
+    detector = load_detector(run, overrides, config.precision, **replaced)
+    return RunSubject(str(run), run, config, detector, run_digest(run))
+
+
+def open_tested(
+    subject: Subject, store: Store, split: str, skip_bad: bool = False
+) -> tuple[Split, StageFolder, StageFolder]:
+    """(The images of a split, their proposals, the folder of the subject's detections, made or not); see `look_at`."""
+    config = subject.config
+    images = open_split(store, make_dataset(config, split), skip_bad)
+    if tuple(images.dataset.class_names) != subject.detector.class_names:
+        raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
+    proposals = proposals_stage(store, config, images)
+    stage = detect_stage(store, config, subject.digest, images, proposals)
+    used = [("check", images.check), *((each.stage, each.key) for each in (proposals, stage))]
+    store.note_use(subject.folder, stage.key, used)
+    proposals.make(lambda: make_proposals_stage(proposals, config, images), _say_waiting)
+    return images, proposals, stage
+
+
+def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
+    """The folder of the detections of a split by a detector of a digest."""
+    tables = ("regions", "svm", "regress", "detect")
+    settings: dict[str, Any] = {name: msgspec.to_builtins(getattr(config, name)) for name in tables}
+    settings |= {"maps": config.maps.shaping(), "precision": str(compute_dtype(config.precision))}
+    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
+    return store.stage("detect", DETECT_VERSION, settings, inputs)
+
+
+def detect_in(
+    stages: Sequence[StageFolder],
+    images: Split,
+    proposals: StageFolder,
+    find: Callable[[Image, Proposals], Sequence[Candidates]],
+) -> None:
+    """Put what is found in every image into the stages, one for each that `find` gives, unless it is there already.
+
+    Raises what `StageFolder.make` raises.
+    """
+    place = {stage.key: number for number, stage in enumerate(stages)}
+
+    def look(held: Sequence[StageFolder]) -> None:
+        lacking = {stage.key: set(stage.missing(images.ids)) for stage in held}
+        missing = [image_id for image_id in images.ids if any(image_id in ids for ids in lacking.values())]
+        for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
+            found = find(images.dataset.image(image_id), read_proposals(proposals, image_id))
+            for stage in held:
+                if image_id in lacking[stage.key]:
+                    stage.write(image_id, found[place[stage.key]].arrays())
+        for stage in held:
+            stage.finish(images.ids)
+
+    def hold(left: Sequence[StageFolder], held: Sequence[StageFolder]) -> None:
+        if left:
+            stage, others = left[0], left[1:]
+            if not stage.make(lambda: hold(others, [*held, stage]), _say_waiting):  # done before, or by another run
+                hold(others, held)
+        elif held:
+            look(held)
+
+    hold([stages[place[key]] for key in sorted(place)], [])  # in one order, so that no two runs wait for each other
+
+
+def _say_waiting(other: str) -> None:
+    notes.print(f"waiting for {other}, which makes the same", markup=False)
+
+
+def run_digest(run: Path) -> str:
+    """A hash of a run's detector."""
+    sha = hashlib.sha256()
+    for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
+        if (run / name).exists():
+            sha.update((run / name).read_bytes())
+    return sha.hexdigest()
+
+
+def look_together(runs: Sequence[Path], store: Store, overrides: Sequence[str] = ()) -> None:
+    """Let the detectors of runs look at their test split, an image at a time, where the store lacks what they find.
+
+    Maps and pooled vectors that those with the same images and proposals have in common are computed once.
+    overrides: changed settings of the test. Raises what `open_tested` and loading the runs raise.
+    """
+    torch.set_num_threads(available_cores())
+    groups: dict[tuple[str, str], list[tuple[Detector, StageFolder]]] = {}
+    places: dict[tuple[str, str], tuple[Split, StageFolder]] = {}
+    for subject in (subject_of(run, overrides=overrides) for run in runs):
+        images, proposals, stage = open_tested(subject, store, subject.config.data.test)
+        if not stage.done:
+            key = images.images_key, proposals.key
+            places[key] = images, proposals
+            group = groups.setdefault(key, [])
+            if stage.key not in {other.key for _, other in group}:  # as of two runs with the same detector
+                group.append((subject.detector, stage))
+    for key, group in groups.items():
+        detectors, stages = [detector for detector, _ in group], [stage for _, stage in group]
+        detect_in(stages, *places[key], find=partial(candidates_of_each, detectors))
