@@ -18,7 +18,8 @@ import numpy as np
 
 from spp_det.config import DetectConfig, load_config
 from spp_det.detection.candidates import Candidates, select_candidates
-from spp_det.detection.detector import Detector, PooledWindows, ScoredWindows, WindowDetector
+from spp_det.detection.detector import Detector, PooledWindows, ScoredWindows
+from spp_det.detection.window_detector import WindowDetector
 from spp_det.errors import ConfigError
 from spp_det.proposals import ProposalMethod
 from spp_det.regions import maps_key, pooled_key

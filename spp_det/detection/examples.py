@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.detection.detector import Detector, read_pixels
+from spp_det.detection.detector import Detector
+from spp_det.detection.window_detector import read_pixels
 from spp_det.regions import SPPRegions
 from spp_det.structures import Boxes, Image, Target, check_boxes
 from spp_det.training.source import Vectors, Windows

@@ -17,7 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-from spp_det.detection.detector import WindowDetector
+from spp_det.detection.window_detector import WindowDetector
 from spp_det.errors import SppDetError
 from spp_det.images import read_image
 from spp_det.parallel import available_cores

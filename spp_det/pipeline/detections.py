@@ -15,8 +15,9 @@ import torch
 from spp_det.config import Config
 from spp_det.detection import Candidates
 from spp_det.detection.bundle import load_detector
-from spp_det.detection.detector import Detector, WindowDetector
+from spp_det.detection.detector import Detector
 from spp_det.detection.ensemble import candidates_of_each
+from spp_det.detection.window_detector import WindowDetector
 from spp_det.errors import ConfigError
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
