@@ -115,12 +115,11 @@ def verify(store: Store, repair: bool = False) -> tuple[list[str], int]:
     read = 0
     folders = stage_folders(store)
     for stage in track(folders, "verifying"):
-        pieces = list(stage.packs.faults())
-        files = list(stage.damaged_files())
-        faults += [str(fault) for _, fault in [*pieces, *files]]
+        damage = stage.damage()
+        faults += map(str, damage.faults)
         read += sum(path.stat().st_size for path in stage.folder.rglob("*") if path.is_file())
-        if repair and (pieces or files):
-            stage.drop({name for name, _ in pieces}, {name for name, _ in files})
+        if repair and damage.faults:
+            stage.drop(damage)
     return faults, read
 
 

@@ -16,7 +16,7 @@ import threading
 import weakref
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -137,12 +137,24 @@ class Packs:
 
     def remove(self) -> None:
         """Delete all pieces."""
+        for number in self._numbers():
+            self.delete(number)
+
+    def delete(self, number: int) -> None:
+        """Delete a pack and its index; not while anybody writes."""
         with self._lock:
             self.close()
-            for number in self._numbers():
-                self.index_path(number).unlink(missing_ok=True)
-                self.pack_path(number).unlink(missing_ok=True)
+            self.index_path(number).unlink(missing_ok=True)
+            self.pack_path(number).unlink(missing_ok=True)
             self._forget()
+
+    def broken_indexes(self) -> Iterator[tuple[int, DataError]]:
+        """(number, what is wrong) of every pack of which nothing can be read, since its index is none."""
+        for number in self._numbers():
+            try:
+                self._lines(number, 0)
+            except DataError as fault:
+                yield number, fault
 
     def faults(self) -> Iterator[tuple[str, DataError]]:
         """(name, what is wrong) of every piece that cannot be read as it was written."""
@@ -152,7 +164,7 @@ class Packs:
             except DataError as fault:
                 yield name, fault
 
-    def drop(self, names: set[str]) -> None:
+    def drop(self, names: Collection[str]) -> None:
         """Take pieces out of the indexes, so that they count as missing; not while anybody writes."""
         with self._lock:
             self.close()
@@ -195,7 +207,7 @@ class Packs:
         try:
             rows = _LINES.decode_lines(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-            raise DataError(path, f"is not an index ({fault}); delete both files of its name") from None
+            raise DataError(path, f"is not an index ({fault}); {MEND}") from None
         size = self._size(number)
         whole = next((n for n, (_, offset, length, _) in enumerate(rows) if offset + length > size), len(rows))
         if whole < len(rows):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,16 @@ def key_of(value: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What is wrong in a stage's folder, and what has to go: pieces and files by name, packs by number."""
+
+    faults: Sequence[DataError]
+    names: Collection[str] = ()
+    files: Collection[str] = ()
+    indexes: Collection[int] = ()
+
+
+@dataclass(frozen=True)
 class StageFolder:
     """One stage under one key."""
 
@@ -57,8 +67,9 @@ class StageFolder:
     def finish(self, names: Collection[str] = ()) -> None:
         """Say that everything of the stage is here, once it is on the disk.
 
-        names: what must have been written. Where processes share a stage, one of them calls this, after all have closed
-        theirs. Raises DataError where one is missing, since somebody deleted it.
+        names: what must have been written; none of a stage that has files instead. Where processes share a stage, one
+        of them calls this, after all have closed theirs. Raises DataError where something is missing, since somebody
+        deleted it.
         """
         self.packs.sync()
         missing = self.missing(names)
@@ -69,31 +80,67 @@ class StageFolder:
         if names:
             facts["content"] = self.packs.content()
         files = sorted(path for path in self.folder.glob("*.safetensors"))
+        if not (names or files):
+            raise DataError(self.folder, "what was made was deleted meanwhile; the same command makes it again")
         if files:
             facts["files"] = {path.name: _file_digest(path) for path in files}
         write_json(self.folder / "stage.json", facts)
 
     def damaged_files(self) -> Iterator[tuple[str, DataError]]:
         """(name, what is wrong) of every file of a stage that is done and not what it was then."""
-        if not self.done:
-            return
-        for name, digest in read_json(self.folder / "stage.json").get("files", {}).items():
+        for name, digest in self._facts().get("files", {}).items():
             path = self.folder / name
             if not path.is_file():
                 yield name, DataError(path, f"was deleted; {MEND}")
             elif _file_digest(path) != digest:
                 yield name, DataError(path, f"is broken, its checksum is wrong; {MEND}")
 
-    def drop(self, names: set[str], files: set[str]) -> None:
-        """Delete arrays and files that are damaged; the stage is no longer done, and the next run makes them again.
+    def lost(self) -> DataError | None:
+        """What is wrong where the packs of a stage that is done do not hold what they did then.
+
+        Of a pack that was deleted, alone or with its index, nothing is left that a checksum could fail of.
+        """
+        then = self._facts().get("content")
+        if then is None or self.packs.content() == then:
+            return None
+        return DataError(self.folder, f"{len(self.names())} of {then['pieces']} pieces are left as they were; {MEND}")
+
+    def _facts(self) -> dict[str, Any]:
+        """What was said when the stage ended; nothing of one that has not. Raises DataError where it is broken."""
+        path = self.folder / "stage.json"
+        try:
+            facts = read_json(path) if self.done else {}
+        except DataError:
+            facts = None
+        if not isinstance(facts, dict):
+            raise DataError(path, f"is broken; {MEND}")
+        return facts
+
+    def damage(self) -> Damage:
+        """Read everything here that has a checksum, and say what is not as it was written."""
+        indexes = dict(self.packs.broken_indexes())
+        if indexes:
+            return Damage(list(indexes.values()), indexes=set(indexes))
+        try:
+            self._facts()
+        except DataError as fault:  # which goes in any case, and with it all that it says of the others
+            return Damage([fault])
+        pieces, files, lost = dict(self.packs.faults()), dict(self.damaged_files()), self.lost()
+        faults = [*pieces.values(), *files.values(), *([lost] if lost else [])]
+        return Damage(faults, names=set(pieces), files=set(files))
+
+    def drop(self, damage: Damage) -> None:
+        """Delete what is damaged; the stage is no longer done, and the next run makes that again.
 
         Raises DataError where it is just being made.
         """
         with locked(self.folder / LOCK):
             (self.folder / "stage.json").unlink(missing_ok=True)
-            if names:
-                self.packs.drop(names)
-            for name in files:
+            for number in damage.indexes:
+                self.packs.delete(number)
+            if damage.names:
+                self.packs.drop(damage.names)
+            for name in damage.files:
                 (self.folder / name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
@@ -122,17 +169,24 @@ class StageFolder:
 
         One run at a time: another that makes the same stage is waited for, after `waiting` was called with the process
         that does. The processes of one run share a stage within the work: all `write` at once. Raises DataError where
-        a file of a done stage is damaged.
+        a file of a done stage is damaged, or something of it was deleted.
         """
         if self.done:
-            for _, fault in self.damaged_files():
-                raise fault
+            self.check()
             return False
         with locked(self.folder / LOCK, waiting):
             if self.done:
                 return False
             work()
             return True
+
+    def check(self) -> None:
+        """Raises DataError where a file of a stage that is done is damaged, or something of it was deleted."""
+        for _, fault in self.damaged_files():
+            raise fault
+        lost = self.lost()
+        if lost is not None:
+            raise lost
 
     def close(self) -> None:
         """End writing for now: another process may go on in the same files."""

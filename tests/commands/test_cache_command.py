@@ -125,6 +125,35 @@ def test_verify_names_what_is_damaged_and_repair_lets_it_be_made_again(
     assert not svm.path("svms.safetensors").exists()
 
 
+@pytest.mark.parametrize("endings", [("bin",), ("index",), ("bin", "index")], ids="+".join)
+def test_a_deleted_pack_is_missed_and_made_again(
+    capsys: pytest.CaptureFixture[str], store: Store, endings: tuple[str, ...]
+) -> None:
+    folder = fill(store, "maps", 1).folder
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for ending in endings:
+        (folder / f"pack-0000.{ending}").unlink()
+    maps = store.stage("maps", 1, {"seed": 1}, {})
+    said = rf"{maps.folder}: 0 of 3 pieces are left as they were; spp-det cache verify --repair"
+    with pytest.raises(DataError, match=said):  # a run that comes later says so before it works on
+        maps.make(lambda: None, lambda _: None)
+    code, printed = call(capsys, "verify", store.root, "--repair")
+    assert (code, "0 of 3 pieces are left" in printed, "1 damaged, dropped" in printed) == (1, True, True)
+    assert not maps.done
+    fill(store, "maps", 1)
+    assert {path.name: path.read_bytes() for path in maps.folder.iterdir() if path.suffix != ".lock"} == whole
+    assert call(capsys, "verify", store.root)[0] == 0
+
+
+def test_an_index_that_is_none_goes_with_its_pack(capsys: pytest.CaptureFixture[str], store: Store) -> None:
+    maps, other = fill(store, "maps", 1), fill(store, "maps", 2)
+    maps.packs.index_path(0).write_bytes(b"{}\n")
+    code, printed = call(capsys, "verify", store.root, "--repair")
+    assert (code, f"{maps.packs.index_path(0)}: is not an index" in printed) == (1, True)
+    assert (list(maps.folder.glob("pack-*")), maps.done, other.done) == ([], False, True)
+    assert fill(store, "maps", 1).done
+
+
 def test_another_folder_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path, text in ((tmp_path, "is neither a store nor a run"), (tmp_path / "none", "there is no such folder")):
         monkeypatch.setattr(sys, "argv", ["spp-det", "cache", "ls", str(path)])

@@ -52,6 +52,15 @@ def test_a_stage_is_done_when_it_says_so_and_knows_what_is_missing(tmp_path: Pat
     assert facts["content"] == {**facts["content"], "pieces": 2}
 
 
+def test_a_stage_whose_file_was_deleted_before_its_end_is_not_done(tmp_path: Path) -> None:
+    stage = Store(tmp_path).stage("svm", 1, {}, {})
+    write_arrays(stage.path("svms.safetensors"), {"w": np.zeros(9)})
+    stage.path("svms.safetensors").unlink()
+    with pytest.raises(DataError, match=r"what was made was deleted meanwhile; the same command makes it again"):
+        stage.finish()
+    assert not stage.done
+
+
 def test_finished_in_any_order_by_any_number_of_writers_a_stage_says_the_same(tmp_path: Path) -> None:
     one, two, other = (Store(tmp_path / name).stage("maps", 1, {}, {}) for name in ("one", "two", "other"))
     second = Store(tmp_path / "two").stage("maps", 1, {}, {})
