@@ -14,6 +14,8 @@ from spp_det.errors import ConfigError
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)(.*)", re.DOTALL)  # Path("s3://a") has one slash
 
+_LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # fsspec lets their faults through
+
 
 def as_path(place: str | PathLike[str]) -> Path:
     """A path, or what has a path's methods for an address.
@@ -33,6 +35,12 @@ def as_path(place: str | PathLike[str]) -> Path:
         return cast(Path, UPath(f"{address[1]}://{address[2]}"))
     except (ImportError, ValueError) as fault:
         raise ConfigError(f"{place}: such an address needs pip install 'spp_det[cloud]' ({fault})") from None
+
+
+def storage_fault(fault: BaseException) -> str | None:
+    """What storage says of itself, in words, where a fault is its library's own: no network, no key, no such bucket."""
+    library = type(fault).__module__.partition(".")[0]
+    return f"the storage cannot be used: {fault or type(fault).__name__}" if library in _LIBRARIES else None
 
 
 def is_remote(path: Path) -> bool:

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from spp_det.errors import SppDetError
+from spp_det.places import storage_fault
 
 T = TypeVar("T")
 console = Console(highlight=False, markup=False)  # names of data may look like markup
@@ -49,6 +50,12 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
         if fault.filename is None and fault.strerror is None:
             raise
         print(f"error: {fault.filename or 'the disk'}: {fault.strerror}", file=sys.stderr)
+        code = 1
+    except Exception as fault:
+        said = storage_fault(fault)
+        if said is None:
+            raise
+        print(f"error: {_one_line(said)}", file=sys.stderr)
         code = 1
     sys.exit(code)
 

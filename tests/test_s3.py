@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 from reference.tiny_run import CONFIG, SETTINGS
+from s3fs import S3FileSystem
 
 from spp_det import cli
 from spp_det.datasets import make_shapes
 from spp_det.errors import DataError
 from spp_det.places import as_path
+from spp_det.tooling import run_tool
 
 OTHER_EACH_TIME = {"run.json", "training.json", "metrics.json"}  # with seconds, and with folders
 
@@ -49,6 +51,7 @@ def test_a_run_there_has_the_bytes_of_one_here(tmp_path: Path, capsys: pytest.Ca
         assert cli.run(["test", f"{place}/run", "--store", str(tmp_path / place[:2] / "store")]) == 0
     here, there = files(tmp_path / "run"), files(as_path("s3://bucket/run"))
     assert here.keys() == there.keys() >= {"detector.json", "svms.safetensors", "metrics.json"}
+    here["config.toml"] = here["config.toml"].replace(str(tmp_path).encode(), b"s3://bucket")  # where the images are
     assert [name for name in here if here[name] != there[name] and name not in OTHER_EACH_TIME] == []
     capsys.readouterr()
     assert cli.run(["status", "s3://bucket/run"]) == 0
@@ -63,3 +66,25 @@ def test_what_is_not_there_is_named() -> None:
             cli.run(["train", "--data", place, "--out", "s3://bucket/other"])
         with pytest.raises(DataError, match=rf"{place}: there is no such run"):
             cli.run(["status", place])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "Could not connect to the endpoint URL"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "Unable to locate credentials"),
+    ],
+    ids=["no server", "no key"],
+)
+def test_storage_that_cannot_be_used_says_so(
+    changed: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"AWS_MAX_ATTEMPTS": "1", **changed}.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(SystemExit, match="1"):
+        run_tool(lambda _: cli.run(["status", "s3://bucket/run"]))
+    S3FileSystem.clear_instance_cache()
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: the storage cannot be used: {said}")
+    assert errors.count("\n") == 1
