@@ -144,8 +144,12 @@ class RegressConfig(_Table, frozen=True):
 
 
 class DetectConfig(_Table, frozen=True):
-    """From scores to detections."""
+    """From scores to detections.
 
+    scales: short sides, px, at which a trained detector looks at images; none: those that it was trained at.
+    """
+
+    scales: tuple[int, ...] = ()
     order: Literal["paper", "released", "rcnn"] = "paper"
     min_score: float = -1.5
     nms_overlap: float = 0.3
@@ -198,11 +202,8 @@ def _faults(config: Config) -> list[tuple[str, str]]:
     few = config.data.max_images
     methods = [method.strip() for method in config.proposals.method.split("+")]
     return [
-        (
-            "maps.scales",
-            "" if maps.scales and min(maps.scales) >= 16 else "needs at least one short side of 16 px or more",
-        ),
-        ("maps.scales", "" if sorted(set(maps.scales)) == list(maps.scales) else "must ascend, without doubles"),
+        ("maps.scales", _scales_fault(maps.scales)),
+        ("detect.scales", _scales_fault(config.detect.scales) if config.detect.scales else ""),
         ("maps.levels", "" if maps.levels and min(maps.levels) >= 1 else "needs at least one level of 1 or more"),
         ("finetune.rates", "" if tune.rates else "needs at least one [iterations, rate]"),
         ("finetune.negative_overlap", "" if 0 <= low < high <= 1 else "must be [low, high] within 0 .. 1"),
@@ -231,6 +232,12 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ),
         ("ensemble.runs", "" if config.ensemble is None or config.ensemble.runs else "names no run"),
     ]
+
+
+def _scales_fault(scales: tuple[int, ...]) -> str:
+    if not scales or min(scales) < 16:
+        return "needs at least one short side of 16 px or more"
+    return "" if sorted(set(scales)) == list(scales) else "must ascend, without doubles"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), **replaced: Any) -> Config:

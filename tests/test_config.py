@@ -59,6 +59,7 @@ def test_written_out_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ('[data]\nroot = "x"\n[maps]\nmapping = "papr"\n', ["papr", "$.maps.mapping"]),
         ('[data]\nroot = "x"\n[maps]\nscales = []\n', ["$.maps.scales"]),
         ('[data]\nroot = "x"\n[maps]\nscales = [688, 480]\n', ["ascend", "$.maps.scales"]),
+        ('[data]\nroot = "x"\n[detect]\nscales = [8]\n', ["16 px", "$.detect.scales"]),
         ('[data]\nroot = "x"\n[maps]\nlevels = [0]\n', ["$.maps.levels"]),
         ('[data]\nroot = "x"\n[finetune]\nnegative_overlap = [0.5, 0.1]\n', ["$.finetune.negative_overlap"]),
         ('[data]\nroot = "x"\n[finetune]\ndropout = 1.0\n', ["$.finetune.dropout"]),

@@ -184,7 +184,7 @@ def load_detector(
         regressor = _from_file(partial(BoxRegressor.from_state, **params), folder / "regressor.safetensors")
     there = choose_device(device)
     dtype = compute_dtype(precision, there)
-    regions = make_regions(config, trunk.to(there, dtype), head.to(there, dtype))
+    regions = make_regions(_looking(config), trunk.to(there, dtype), head.to(there, dtype))
     _check_shapes(folder, regions, svms, config.svm.layer, regressor, located, len(names))
     proposals = make_proposals(config)
     look = None
@@ -195,6 +195,12 @@ def load_detector(
     if (folder / CALIBRATION).exists():
         detector.calibration = _from_file(Calibration.from_state, folder / CALIBRATION)
     return detector
+
+
+def _looking(config: Config) -> Config:
+    """The configuration with the scales of `detect.scales`, if there are any, in place of those of training."""
+    scales = config.detect.scales or config.maps.scales
+    return msgspec.structs.replace(config, maps=msgspec.structs.replace(config.maps, scales=scales))
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import spp_det
 from spp_det import Detector, cli
 from spp_det.datasets import make_shapes
+from spp_det.detection.bundle import load_detector
 from spp_det.detection.calibration import Calibration
 from spp_det.detection.memory import CALIBRATION
 from spp_det.errors import ConfigError, DataError
@@ -71,6 +72,23 @@ def test_what_ships_is_half_as_large_names_no_folder_and_finds_the_same(
     in_both = np.intersect1d(*(each.windows * 7 + each.labels for each in seen))
     assert len(in_both) > 0.9 * len(seen[0])
     assert abs(seen[0].scores.mean() - seen[1].scores.mean()) < 0.01
+
+
+def test_a_detector_may_look_at_other_scales_than_it_was_trained_at(trained: Path, run: Path, tmp_path: Path) -> None:
+    """As if `maps.scales` were changed at each use."""
+    plain, asked = (load_detector(run, overrides) for overrides in ((), ["maps.scales=[160, 400]"]))
+    text = (run / "config.toml").read_text()
+    assert text.count("scales = []") == 1
+    (run / "config.toml").write_text(text.replace("scales = []", "scales = [160, 400]"))
+    own = Detector.load(run, precision="float32")
+    ship_run(run, tmp_path / "shipped")
+    shipped = Detector.load(tmp_path / "shipped")
+    assert [each.regions.scales for each in (plain, asked, own, shipped)] == [(160,), *[(160, 400)] * 3]
+    picture = read_image(next((trained.parent / "shapes").rglob("JPEGImages/test_*.jpg")))
+    windows = plain.proposals.propose(picture, "")
+    seen = [each.candidates(picture, windows).scores for each in (plain, asked, own)]
+    assert np.array_equal(seen[1], seen[2])
+    assert not np.array_equal(seen[0], seen[2])
 
 
 def test_what_cannot_ship(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
