@@ -4,6 +4,8 @@
 # make fuzz   20,000 changed files through every reader (docs/security.md)
 # make kills  200 runs killed and resumed (docs/reliability.md)
 # make faults a full disk and the like, done to a run (needs root)
+# make processes   4 processes of torchrun beside 1, and two machines beside one (docs/reliability.md)
+# make two-machines   torchrun on two network namespaces, one of which is cut off (root, Linux)
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 # make shipped DATA=data/VOCdevkit   trains, calibrates and tests the detector in spp_det/models
 PYTHON ?= python3
@@ -13,7 +15,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs fuzz kills faults shipped peers clean
+.PHONY: demo test lint docs fuzz kills faults processes two-machines shipped peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -50,6 +52,13 @@ shipped: $(READY)
 	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA) --split 2012/val
 	$(BIN)/spp-det test runs/voc0712_lite0 --data $(DATA)
 	$(BIN)/python tools/ship_detector.py --run runs/voc0712_lite0
+
+processes: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/heavy/processes.py cost
+	PYTHONPATH=tests $(BIN)/python tests/heavy/processes.py machines
+
+two-machines: $(READY)
+	$(BIN)/python -m pytest tests/heavy/two_machines.py
 
 peers: $(PEERS_READY)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # another machine's process may write it too
     try:
         aside.write_bytes(content)
         aside.replace(path)

@@ -12,9 +12,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
+def machine_cores() -> int:
+    """The cores that this process may use, be it alone or with others that torchrun started beside it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_cores() -> int:
+    """The cores that this process may use for itself: its share of them, one at least, where torchrun started more."""
+    return max(1, machine_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def map_ordered(work: Callable[[T], R], items: Iterable[T], workers: int, ahead: int = 2) -> Iterator[R]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TypeVar
 
 from rich.console import Console
@@ -27,6 +29,7 @@ from spp_det.places import storage_fault
 T = TypeVar("T")
 console = Console(highlight=False, markup=False)  # names of data may look like markup
 notes = Console(stderr=True, highlight=False, markup=False)  # progress goes here, so that a pipe gets results alone
+OTHERS_WAIT = 1.0  # s
 PLAIN_SECONDS = 15.0  # how often a line appears where no terminal shows a bar
 
 
@@ -38,6 +41,8 @@ def run_tool(main: Callable[[list[str] | None], int]) -> None:
     try:
         code = main(None)
     except SppDetError as fault:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(OTHERS_WAIT)  # what all processes find is told by the first: torchrun then ends the others
         print(f"error: {_one_line(str(fault))}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
@@ -66,13 +71,26 @@ def _one_line(text: str) -> str:
 
 
 @contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing is printed within the block but errors: another process speaks for this one."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 - not a path
+        notes.quiet = True
+        try:
+            yield
+        finally:
+            notes.quiet = False
+
+
+@contextmanager
 def progress(description: str, done: int = 0, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with (done, total) after each step: shows both, and the time left, on standard error.
 
     A bar on a terminal, else a line now and then. done: how much was there before, which took no time now;
     unit: of what is counted; with it, how many a second are shown too.
     """
-    if notes.is_terminal:
+    if notes.quiet:
+        yield lambda count, total: None
+    elif notes.is_terminal:
         columns = (
             TextColumn("{task.description:<22}", markup=False),
             BarColumn(),
@@ -101,7 +119,7 @@ class _Lines:
         self.last = now
         rate = (count - self.before) / (now - self.start)
         left = f", {format_seconds((total - count) / rate)} left" if total else ""
-        speed = f", {rate:.0f} {self.unit}/s" if self.unit else ""
+        speed = f", {format_rate(rate)} {self.unit}/s" if self.unit else ""
         print(f"  {self.description}: {count}/{total or '?'}{speed}{left}", file=sys.stderr, flush=True)
 
 
@@ -113,7 +131,12 @@ class _SpeedColumn(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.0f} {self.unit}/s")
+        return Text("" if task.speed is None else f"{format_rate(task.speed)} {self.unit}/s")
+
+
+def format_rate(rate: float) -> str:
+    """So many a second as people read them: 0.45, 4.5, 45."""
+    return f"{rate:.{max(0, 1 - math.floor(math.log10(rate)))}f}" if 0 < rate < 10 else f"{rate:.0f}"
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, done: int = 0) -> Iterator[T]:

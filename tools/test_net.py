@@ -65,6 +65,7 @@ def main(argv: list[str] | None) -> int:
         evaluate_classifier(args.run[0], args.data, args.split, args.set, args.skip_bad_images)
         return 0
     from spp_det.pipeline import evaluate_ensemble, evaluate_run  # takes seconds: after what can go wrong without it
+    from spp_det.processes import processes
 
     common: dict[str, Any] = {
         "split": args.split,
@@ -74,10 +75,11 @@ def main(argv: list[str] | None) -> int:
         "skip_bad": args.skip_bad_images,
         "voc_results": args.voc_results,
     }
-    if single:
-        evaluate_run(args.run[0], timing_images=args.timing, timing_windows=args.windows, **common)
-    else:
-        evaluate_ensemble(args.run or [], args.config, args.out, **common)
+    with processes() as here:
+        if single:
+            evaluate_run(args.run[0], timing_images=args.timing, timing_windows=args.windows, here=here, **common)
+        else:
+            evaluate_ensemble(args.run or [], args.config, args.out, here=here, **common)
     return 0
 
 

@@ -3,7 +3,7 @@
 
     python tools/train_net.py --config configs/voc07_lite0.toml --data data/VOCdevkit --out runs/voc07_lite0
     python tools/train_net.py --config configs/imagenet_spp_zf5.toml --data data/imagenet
-    torchrun --standalone --nproc-per-node 8 tools/train_net.py --config configs/imagenet_spp_zf5.toml
+    torchrun --standalone --nproc-per-node 8 tools/train_net.py --config configs/voc07_lite0.toml
 
 Stopped at any moment, the same command goes on where it was; a stage whose settings and inputs are unchanged is not run
 again.
@@ -44,8 +44,10 @@ def main(argv: list[str] | None) -> int:
         return 0
     config = load_config(args.config, args.set, **replaced)
     from spp_det.pipeline import train  # takes seconds: after what can go wrong without it
+    from spp_det.processes import processes
 
-    train(config, out, store=args.store, skip_bad=args.skip_bad_images)
+    with processes() as here:
+        train(config, out, store=args.store, skip_bad=args.skip_bad_images, here=here)
     return 0
 
 

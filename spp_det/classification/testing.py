@@ -14,10 +14,10 @@ from rich.table import Table
 from spp_det.classification.config import ClassificationConfig, Views
 from spp_det.classification.folders import LabelledImages, read_folders, read_picture
 from spp_det.classification.network import SPPClassifier, load_classifier
-from spp_det.classification.processes import product_type
 from spp_det.classification.views import Plan, ViewClassifier, plan_views
 from spp_det.errors import DataError
 from spp_det.files import write_json
+from spp_det.networks.precision import product_type
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.structures import Image
 from spp_det.tooling import console, track

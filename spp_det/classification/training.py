@@ -19,9 +19,10 @@ from spp_det.classification.crops import colour_components
 from spp_det.classification.folders import LabelledImages, read_folders
 from spp_det.classification.loading import Batch, CentreBatches, TrainingBatches, load
 from spp_det.classification.network import SPPClassifier, build_classifier, network_input, save_classifier
-from spp_det.classification.processes import Processes, processes, product_type
 from spp_det.errors import SppDetError
 from spp_det.files import write_json
+from spp_det.networks.precision import product_type
+from spp_det.processes import Team, processes
 from spp_det.tooling import progress
 from spp_det.training.checkpoint import read_state, restore_training, training_arrays, write_state
 from spp_det.training.optimizer import set_rate, sgd
@@ -53,7 +54,8 @@ def train_classifier(config: ClassificationConfig, out: Path, skip_bad: bool = F
     root = Path(config.data.root)
     images = read_folders(root / config.data.train, config.data.classes)
     val = read_folders(root / config.data.val, images.class_names) if config.data.val else None
-    with processes() as here:
+    with processes() as all_of_them, all_of_them.team(everyone=True) as here:
+        assert here is not None
         network = build_classifier(config, images.class_names).to(here.device)
         training = Training(config, images, val, network, here, out / "checkpoint.safetensors", skip_bad)
         training.run()
@@ -81,7 +83,7 @@ class Training:
         images: LabelledImages,
         val: LabelledImages | None,
         network: SPPClassifier,
-        here: Processes,
+        here: Team,
         checkpoint: Path,
         skip_bad: bool = False,
     ) -> None:
@@ -254,7 +256,7 @@ class Training:
             self.state.totals = [0.0] * 4
 
 
-def _identity(config: ClassificationConfig, images: LabelledImages, here: Processes) -> dict[str, Any]:
+def _identity(config: ClassificationConfig, images: LabelledImages, here: Team) -> dict[str, Any]:
     """What a checkpoint must have in common with the training that goes on from it."""
     settings = msgspec.to_builtins(config)
     del settings["data"], settings["testing"], settings["training"]["workers"]

@@ -56,11 +56,14 @@ def train(
         raise usage_error("name your data, or a configuration", "--data, --config")
     from spp_det.files import read_json
     from spp_det.pipeline.beginning import begin
+    from spp_det.processes import processes
 
-    with words_aside(as_json):
-        run, small_run = begin(data, config, out, settings or (), small, store, skip_bad)
-    if as_json:
-        print_json({"run": str(run), **({"small": str(small_run)} if small_run else {}), **read_json(run / "run.json")})
+    with processes() as here:
+        with words_aside(as_json):
+            run, small_run = begin(data, config, out, settings or (), small, store, skip_bad, here)
+        if as_json:
+            of_small = {"small": str(small_run)} if small_run else {}
+            print_json({"run": str(run), **of_small, **read_json(run / "run.json")})
 
 
 def evaluate(
@@ -82,20 +85,23 @@ def evaluate(
     """
     from spp_det.files import read_json
     from spp_det.pipeline import evaluate_run
+    from spp_det.processes import processes
 
-    with words_aside(as_json):
-        evaluate_run(
-            run,
-            split=split,
-            data=str(data) if data else None,
-            overrides=settings or (),
-            timing_images=timing,
-            timing_windows=windows,
-            store=store,
-            skip_bad=skip_bad,
-        )
-    if as_json:
-        print_json(read_json(run / "metrics.json"))
+    with processes() as here:
+        with words_aside(as_json):
+            evaluate_run(
+                run,
+                split=split,
+                data=str(data) if data else None,
+                overrides=settings or (),
+                timing_images=timing,
+                timing_windows=windows,
+                store=store,
+                skip_bad=skip_bad,
+                here=here,
+            )
+        if as_json:
+            print_json(read_json(run / "metrics.json"))
 
 
 def status(run: RunFolder, settings: Settings = None, as_json: AsJson = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from os import PathLike
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from spp_det.errors import ConfigError
 from spp_det.networks.trunk import PretrainedFc
 from spp_det.networks.weights import fill
+from spp_det.threads import by_rows
 
 Layer = Literal["pool5", "code6", "fc6", "fc7", "logits"]
 LAYERS: tuple[Layer, ...] = ("pool5", "code6", "fc6", "fc7", "logits")
@@ -76,6 +78,8 @@ class FcHead(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = dropout
+        self.repeatable = False  # whether `numpy` gives the same bits for any number of threads, which takes longer
+        self.share: tuple[slice, int] | None = None  # these rows of so many; dropout draws for all, as one process does
         generator = torch.Generator().manual_seed(seed)
         ranks = (None, None) if rank is None else rank
         self.fc6, self.fc7 = (
@@ -89,8 +93,14 @@ class FcHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits float32 [R, num_classes + 1] of vectors [R, in_features]; drops units while in training mode."""
         for fc in (self.fc6, self.fc7):
-            x = nn.functional.dropout(torch.relu(fc(x)), self.dropout, self.training)
+            x = self._drop(torch.relu(fc(x)))
         return self.fc8(x)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        if self.share is None or not self.training or not self.dropout:
+            return nn.functional.dropout(x, self.dropout, self.training)
+        rows, batch = self.share
+        return x * nn.functional.dropout(x.new_ones(batch, x.shape[1]), self.dropout)[rows]
 
     def layer(self, x: Tensor, name: str) -> Tensor:
         """The values of one layer, float32 [R, dim(name)], never with dropout; "pool5" is x itself.
@@ -127,14 +137,24 @@ class FcHead(nn.Module):
         """`layer` from arrays to arrays: float32 [R, in_features] -> float32 [R, dim(name)], wherever the head lies."""
         return self.numpy_layers(x, (name,))[0]
 
-    @torch.inference_mode()
     def numpy_layers(self, x: npt.NDArray[np.float32] | Tensor, names: Sequence[str]) -> list[npt.NDArray[np.float32]]:
-        """`layers` from an array, or a tensor of any type, to arrays; "pool5" is x itself."""
+        """`layers` from an array, or a tensor of any type, to arrays; "pool5" is x itself. See `repeatable`."""
         vectors = x if isinstance(x, Tensor) else torch.from_numpy(np.require(x, np.float32, ["C", "W"]))
+        given = {"pool5": vectors}
+        wanted = [name for name in names if name != "pool5"]
+        if self.repeatable and wanted and self.fc8.weight.device.type == "cpu":
+            widths = [self.dim(name) for name in wanted]
+            values = by_rows(partial(self._side_by_side, vectors, wanted), len(vectors), sum(widths))
+            given |= zip(wanted, torch.from_numpy(values).split(widths, dim=1), strict=True)
+        elif wanted:
+            weight = self.fc8.weight
+            with torch.inference_mode():
+                given |= zip(wanted, self.layers(vectors.to(weight.device, weight.dtype), wanted), strict=True)
+        return [given[name].to("cpu", torch.float32).numpy() for name in names]
+
+    def _side_by_side(self, vectors: Tensor, names: Sequence[str], rows: slice) -> Tensor:
         weight = self.fc8.weight
-        found = self.layers(vectors.to(weight.device, weight.dtype), names)
-        given = [vectors if name == "pool5" else values for name, values in zip(names, found, strict=True)]
-        return [values.to("cpu", torch.float32).numpy() for values in given]
+        return torch.cat([v.float() for v in self.layers(vectors[rows].to(weight.device, weight.dtype), names)], dim=1)
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name, float32 copies, as safetensors stores them."""

@@ -35,3 +35,13 @@ def multiplies_bfloat16() -> bool:
     """Whether this processor has instructions that multiply bfloat16."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def product_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that products are taken in, by autocast, while weights, sums and losses stay float32.
+
+    precision: "auto" is bfloat16 where the device is made for it, see `compute_dtype`.
+    """
+    if precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return compute_dtype(precision)

@@ -10,6 +10,7 @@ from spp_det.detection.compression import Compression
 from spp_det.pipeline.choosing import plan_training
 from spp_det.pipeline.compression import compress_run, is_compressed_from
 from spp_det.pipeline.training import say, train
+from spp_det.processes import ALONE, Processes
 
 RANKS = (256, 128)  # of fc6 and fc7 in the small detector
 
@@ -22,12 +23,13 @@ def begin(
     small: bool = False,
     store: Path | None = None,
     skip_bad: bool = False,
+    here: Processes = ALONE,
 ) -> tuple[Path, Path | None]:
     """Train on a data set, on a configuration, or on the one with the settings of the other.
 
     out: the run's folder, by default below runs/ with the name of the configuration, else of the data. small: compress
-    the detector too, into a run beside it. Returns both runs. At least one of `data` and `config` is given; raises what
-    choosing, reading and training raise.
+    the detector too, into a run beside it. here: the processes that train together. Returns both runs.
+    At least one of `data` and `config` is given; raises what choosing, reading and training raise.
     """
     if config is not None:
         run = out or Path("runs") / config.stem
@@ -35,12 +37,14 @@ def begin(
     else:
         assert data is not None
         run = out or Path("runs") / _name(data)
-        chosen = _choose(data, run, overrides)
-    train(chosen, run, store=store, skip_bad=skip_bad)
+        with here.first_ahead():
+            chosen = _choose(data, run, overrides)
+    train(chosen, run, store=store, skip_bad=skip_bad, here=here)
     small_run = run.with_name(f"{run.name}-small") if small else None
-    if small_run is not None and not is_compressed_from(small_run, run):
+    if here.first and small_run is not None and not is_compressed_from(small_run, run):
         (small_run / "detector.json").unlink(missing_ok=True)  # of an earlier detector
         compress_run(run, small_run, Compression(ranks(chosen)))
+    here.wait()
     say(f"next: spp-det test {run}; spp-det detect PICTURE --run {small_run or run}")
     return run, small_run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,13 @@ from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset
 from spp_det.pipeline.precompute import make_proposals_stage, proposals_stage, read_proposals
+from spp_det.pipeline.sharing import Made, common_dtype, fill_stages, make_together
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
+from spp_det.processes import ALONE, Processes
+from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.structures import Image, Proposals
-from spp_det.tooling import notes, track
+from spp_det.tooling import notes
 from spp_det.trust import load_run_config
 
 DETECT_VERSION = 2
@@ -53,27 +56,45 @@ class RunSubject(Subject):
     detector: Detector
 
 
-def subject_of(run: Path, data: str | None = None, overrides: Sequence[str] = ()) -> RunSubject:
+def subject_of(
+    run: Path, data: str | None = None, overrides: Sequence[str] = (), here: Processes = ALONE
+) -> RunSubject:
     """The detector of a run as what is tested."""
     replaced = {"data__root": data} if data else {}
     config = load_run_config(run, overrides, **replaced)
-    detector = load_detector(run, overrides, config.precision, **replaced)
+    detector = load_tested(run, overrides, config, here, **replaced)
     return RunSubject(str(run), run, config, detector, run_digest(run))
 
 
+def load_tested(run: Path, overrides: Sequence[str], config: Config, here: Processes, **replaced: Any) -> Detector:
+    """A run's detector where this process computes; what it finds is the same for any number of processes.
+
+    config: of the test; the rest as for `load_detector`.
+    """
+    precision = str(common_dtype(config, here)).removeprefix("torch.")
+    with here.first_ahead():
+        detector = load_detector(run, overrides, precision, device=str(here.device), **replaced)
+    assert isinstance(detector.regions, SPPRegions | RCNNRegions)
+    detector.regions.head.repeatable = True
+    return detector
+
+
 def open_tested(
-    subject: Subject, store: Store, split: str, skip_bad: bool = False
+    subject: Subject, store: Store, split: str, skip_bad: bool = False, here: Processes = ALONE
 ) -> tuple[Split, StageFolder, StageFolder]:
     """(The images of a split, their proposals, the folder of the subject's detections, made or not); see `look_at`."""
     config = subject.config
-    images = open_split(store, make_dataset(config, split), skip_bad)
+    with here.first_ahead():
+        dataset = make_dataset(config, split)
+    images = open_split(store, dataset, skip_bad, here)
     if tuple(images.dataset.class_names) != subject.detector.class_names:
         raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
     proposals = proposals_stage(store, config, images)
     stage = detect_stage(store, config, subject.digest, images, proposals)
     used = [("check", images.check), *((each.stage, each.key) for each in (proposals, stage))]
-    store.note_use(subject.folder, stage.key, used)
-    proposals.make(lambda: make_proposals_stage(proposals, config, images), _say_waiting)
+    if here.first:
+        store.note_use(subject.folder, stage.key, used)
+    make_together(proposals, lambda: make_proposals_stage(proposals, config, images, here), _say_waiting, here)
     return images, proposals, stage
 
 
@@ -91,6 +112,7 @@ def detect_in(
     images: Split,
     proposals: StageFolder,
     find: Callable[[Image, Proposals], Sequence[Candidates]],
+    here: Processes = ALONE,
 ) -> None:
     """Put what is found in every image into the stages, one for each that `find` gives, unless it is there already.
 
@@ -99,20 +121,18 @@ def detect_in(
     place = {stage.key: number for number, stage in enumerate(stages)}
 
     def look(held: Sequence[StageFolder]) -> None:
-        lacking = {stage.key: set(stage.missing(images.ids)) for stage in held}
-        missing = [image_id for image_id in images.ids if any(image_id in ids for ids in lacking.values())]
-        for image_id in track(missing, "detecting", done=len(images.ids) - len(missing)):
-            found = find(images.dataset.image(image_id), read_proposals(proposals, image_id))
-            for stage in held:
-                if image_id in lacking[stage.key]:
-                    stage.write(image_id, found[place[stage.key]].arrays())
-        for stage in held:
-            stage.finish(images.ids)
+        def make(ids: Iterator[str]) -> Iterator[Made]:
+            for image_id in ids:
+                found = find(images.dataset.image(image_id), read_proposals(proposals, image_id))
+                yield image_id, [found[place[stage.key]].arrays() for stage in held]
+
+        fill_stages(held, images.ids, make, "detecting", here)
 
     def hold(left: Sequence[StageFolder], held: Sequence[StageFolder]) -> None:
         if left:
             stage, others = left[0], left[1:]
-            if not stage.make(lambda: hold(others, [*held, stage]), _say_waiting):  # done before, or by another run
+            made = make_together(stage, lambda: hold(others, [*held, stage]), _say_waiting, here)
+            if not made:  # it was done before, or by another run
                 hold(others, held)
         elif held:
             look(held)

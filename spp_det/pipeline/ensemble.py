@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from spp_det.config import Config, load_config
-from spp_det.detection.bundle import load_detector
 from spp_det.detection.ensemble import Ensemble
 from spp_det.errors import ConfigError
 from spp_det.files import read_json
 from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
-from spp_det.pipeline.detections import Subject, run_digest
+from spp_det.pipeline.detections import Subject, load_tested, run_digest
 from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import look_at, measure, report
 from spp_det.places import as_path
+from spp_det.processes import ALONE, Processes
 from spp_det.trust import load_run_config
 
 
@@ -32,13 +32,14 @@ def evaluate_ensemble(
     store: Path | None = None,
     skip_bad: bool = False,
     voc_results: Path | None = None,
+    here: Processes = ALONE,
 ) -> dict[str, Any]:
     """Test runs as one detector; print the tables, write metrics.json, and return what is in it.
 
     config: a configuration with `[ensemble]`, which names the runs (then `runs` is empty) and says on what, by which
     windows and in which order they are tested; without it all that is as in the first run. out: where metrics.json
     goes, by default a folder beside the first run named after all of them.
-    overrides: changed settings of the test and of every run. voc_results: as for `evaluate_run`.
+    overrides: changed settings of the test and of every run. voc_results, here: as for `evaluate_run`.
     Raises ConfigError for a configuration without `[ensemble]`, runs of different classes, and what testing one run
     raises.
     """
@@ -46,17 +47,21 @@ def evaluate_ensemble(
     replaced = {"data__root": data} if data else {}
     settings = load_config(config, overrides, **replaced) if config else load_run_config(runs[0], overrides, **replaced)
     folders = _named_runs(settings, config) if config else list(runs)
-    members = [load_detector(run, overrides, settings.precision, **replaced) for run in folders]
+    members = [load_tested(run, overrides, settings, here, **replaced) for run in folders]
     ensemble = Ensemble(members, settings.detect, make_proposals(settings))
     name = " + ".join(map(str, folders))
     print(f"together: {name}", flush=True)
     joined = out or folders[0].parent / "+".join(run.name for run in folders)
     subject = Subject(name, joined, settings, ensemble, key_of([run_digest(run) for run in folders]))
     folder = Store(store or read_json(folders[0] / "run.json")["store"])
-    tested = look_at(subject, folder, split, skip_bad)
+    tested = look_at(subject, folder, split, skip_bad, here)
+    if not here.first:
+        here.wait()
+        return read_json(joined / "metrics.json")
     metrics = measure(tested, voc_results)
     metrics |= {"runs": [str(run) for run in folders], "overrides": list(overrides)}
     report(settings, metrics, tested.images, joined)
+    here.wait()
     return metrics
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parts import make_svm_settings, named_settings, regressor_params
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.windows import TrainingWindows
+from spp_det.processes import ALONE, Processes, Team
 from spp_det.regions import RCNNRegions
 from spp_det.tooling import progress
 from spp_det.training import (
@@ -30,6 +33,10 @@ from spp_det.training import (
     standardise,
     train_svms,
 )
+from spp_det.training.checkpoint import Arrays
+from spp_det.training.finetune import Log
+from spp_det.training.source import Progress
+from spp_det.training.train_svms import remove_checkpoints
 
 VERSIONS = {"finetune": 1, "svm": 2, "regress": 2, "vectors": 2}
 TRUNK_FILE = "trunk.safetensors"
@@ -48,35 +55,60 @@ class Basis:
         return store.stage(name, VERSIONS[name], settings, {**self.inputs, **inputs})
 
 
-def tune_head(stage: StageFolder, head: FcHead, source: TrainingWindows, config: Config) -> None:
+def tune_head(
+    stage: StageFolder, head: FcHead, source: TrainingWindows, config: Config, here: Processes = ALONE
+) -> None:
     """Fine-tune fc6, fc7 and the softmax layer; without iterations they stay as they start."""
-    tune = config.finetune
-    checkpoint = stage.path("checkpoint.safetensors")
-    log: list[dict[str, float]] = []
-    if tune.iterations:
-        learner = standardise(head, source, config.seed) if tune.standardise else head
-        with progress("fine-tuning") as show:
-            log = finetune(learner, source, finetune_settings(config), checkpoint, show)
+
+    def learn(checkpoint: Path, show: Progress, team: Team) -> Log:
+        learner = standardise(head, source, config.seed) if config.finetune.standardise else head
+        log = finetune(learner, source, finetune_settings(config), checkpoint, show, team)
         if isinstance(learner, Standardised):
             learner.fold()
-    write_arrays(stage.path("head.safetensors"), head_arrays(head))
-    write_json(stage.path("log.json"), log)
-    checkpoint.unlink(missing_ok=True)
-    stage.finish()
+        return log
+
+    _tune(stage, config, here, "fine-tuning", learn, lambda: {"head.safetensors": head_arrays(head)})
 
 
-def tune_whole(stage: StageFolder, regions: RCNNRegions, source: TrainingWindows, config: Config) -> None:
+def tune_whole(
+    stage: StageFolder, regions: RCNNRegions, source: TrainingWindows, config: Config, here: Processes = ALONE
+) -> None:
     """Fine-tune the trunk too, on warped crops."""
+
+    def learn(checkpoint: Path, show: Progress, team: Team) -> Log:
+        settings = replace(finetune_settings(config), checkpoint_every=1)  # a chunk takes a minute here
+        return finetune_whole(regions, source, config.finetune.first_conv, settings, checkpoint, show, team)
+
+    def files() -> dict[str, Arrays]:
+        trunk = {name: tensor.numpy() for name, tensor in regions.trunk.state().items()}
+        return {TRUNK_FILE: trunk, "head.safetensors": head_arrays(regions.head)}
+
+    _tune(stage, config, here, "fine-tuning all", learn, files)
+
+
+def _tune(
+    stage: StageFolder,
+    config: Config,
+    here: Processes,
+    title: str,
+    learn: Callable[[Path, Progress, Team], Log],
+    files: Callable[[], dict[str, Arrays]],
+) -> None:
+    """Let a team learn, and its first process keep the files of what was learnt."""
     checkpoint = stage.path("checkpoint.safetensors")
-    settings = replace(finetune_settings(config), checkpoint_every=1)  # a chunk takes a minute here
-    with progress("fine-tuning all") as show:
-        log = finetune_whole(regions, source, config.finetune.first_conv, settings, checkpoint, show)
-    arrays = {name: tensor.numpy() for name, tensor in regions.trunk.state().items()}
-    write_arrays(stage.path(TRUNK_FILE), arrays)
-    write_arrays(stage.path("head.safetensors"), head_arrays(regions.head))
-    write_json(stage.path("log.json"), log)
-    checkpoint.unlink(missing_ok=True)
-    stage.finish()
+    with here.team() as team:
+        if team is None:
+            return
+        log: Log = []
+        if config.finetune.iterations:
+            with progress(title) as show:
+                log = learn(checkpoint, show, team)
+        if team.rank == 0:
+            for name, arrays in files().items():
+                write_arrays(stage.path(name), arrays)
+            write_json(stage.path("log.json"), log)
+            checkpoint.unlink(missing_ok=True)
+            stage.finish()
 
 
 def tuned_trunk(stage: StageFolder, trunk: Trunk) -> None:
@@ -101,17 +133,19 @@ def tuned_head(stage: StageFolder, head: FcHead) -> None:
     head.eval()
 
 
-def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
+def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config, here: Processes = ALONE) -> None:
     """Train the SVMs with hard negatives; the log of the mining stays beside them."""
     svm = config.svm
-    settings = make_svm_settings(config)
     checkpoint = stage.path("checkpoint.safetensors")
     with progress(f"SVMs on {svm.layer}") as show:
-        svms, log = train_svms(source, svm.layer, settings, checkpoint, show)
-    write_arrays(stage.path("svms.safetensors"), svms.state())
-    write_json(stage.path("log.json"), log)
-    checkpoint.unlink(missing_ok=True)
-    stage.finish()
+        exchange = svm.layer != "pool5" and (svm.layer, False) not in source.stored  # else they are as quick to make
+        svms, log = train_svms(source, svm.layer, make_svm_settings(config), checkpoint, show, here, exchange)
+    here.wait()
+    if here.first:
+        write_arrays(stage.path("svms.safetensors"), svms.state())
+        write_json(stage.path("log.json"), log)
+        remove_checkpoints(checkpoint)
+        stage.finish()
 
 
 def load_svms(stage: StageFolder) -> LinearSVMs:
@@ -119,19 +153,42 @@ def load_svms(stage: StageFolder) -> LinearSVMs:
     return LinearSVMs.from_state(read_arrays(stage.path("svms.safetensors")))
 
 
-def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config) -> None:
+def fit_regressor(stage: StageFolder, source: TrainingWindows, config: Config, here: Processes = ALONE) -> None:
     """Learn to regress boxes, class after class, each kept as it comes."""
     regressor = BoxRegressor(**regressor_params(config))
-    known = {int(label): stage.read(label)["weights"] for label in stage.names()}
+    known = _ClassWeights(stage)
+    with progress("box regression", unit="windows") as show:
+        regressor.fit(source, known, show, here)
+    stage.close()
+    here.wait()
+    if here.first:
+        write_arrays(stage.path("regressor.safetensors"), regressor.state())
+        stage.packs.remove()
+        stage.finish()
 
-    def keep(label: int, weights: np.ndarray) -> None:
-        stage.write(str(label), {"weights": weights})
 
-    with progress("box regression") as show:
-        regressor.fit(source, known, keep, show)
-    write_arrays(stage.path("regressor.safetensors"), regressor.state())
-    stage.packs.remove()
-    stage.finish()
+class _ClassWeights(MutableMapping[int, np.ndarray]):
+    """The weights of classes, kept in a stage while the others are learnt."""
+
+    def __init__(self, stage: StageFolder) -> None:
+        self.stage = stage
+
+    def __getitem__(self, label: int) -> np.ndarray:
+        if str(label) not in self.stage.names():
+            raise KeyError(label)
+        return self.stage.read(str(label))["weights"]
+
+    def __setitem__(self, label: int, weights: np.ndarray) -> None:
+        self.stage.write(str(label), {"weights": weights})
+
+    def __delitem__(self, label: int) -> None:
+        self.stage.packs.drop({str(label)})
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(map(int, self.stage.names())))
+
+    def __len__(self) -> int:
+        return len(self.stage.names())
 
 
 def load_regressor(stage: StageFolder) -> BoxRegressor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from spp_det.images import flip_image
 from spp_det.networks import Trunk
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.parts import make_proposals
+from spp_det.pipeline.sharing import Made, fill_stages
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder, Store, key_of
+from spp_det.processes import ALONE, Processes
 from spp_det.regions import ImageMaps, SPPRegions
 from spp_det.structures import Image, Proposals, empty_boxes
-from spp_det.tooling import track
 
 PROPOSALS_VERSION = 4
 MAPS_VERSION = 2
@@ -39,7 +40,7 @@ def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
     return store.stage("proposals", PROPOSALS_VERSION, settings, inputs)
 
 
-def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> None:
+def make_proposals_stage(stage: StageFolder, config: Config, split: Split, here: Processes = ALONE) -> None:
     """Windows for every image; images that have theirs are passed over."""
     method = make_proposals(config, threads=1)
 
@@ -50,11 +51,11 @@ def make_proposals_stage(stage: StageFolder, config: Config, split: Split) -> No
             return image_id, Proposals(empty_boxes())
         return image_id, method.propose(split.dataset.image(image_id), image_id)
 
-    missing = stage.missing(split.ids)
-    results = map_ordered(propose, missing, available_cores())
-    for image_id, proposals in track(results, "proposals", len(split.ids), len(split.ids) - len(missing)):
-        stage.write(image_id, {"boxes": proposals.boxes})
-    stage.finish(split.ids)
+    def make(ids: Iterator[str]) -> Iterator[Made]:
+        for image_id, proposals in map_ordered(propose, ids, available_cores()):
+            yield image_id, [{"boxes": proposals.boxes}]
+
+    fill_stages([stage], split.ids, make, "proposals", here)
 
 
 def _without_proposals(split: Split) -> list[str]:
@@ -73,15 +74,17 @@ def maps_stage(store: Store, config: Config, split: Split, trunk: Trunk, flipped
     return store.stage("maps", MAPS_VERSION, settings, {"images": split.images_key, "trunk": trunk.digest()})
 
 
-def make_maps_stage(stage: StageFolder, regions: SPPRegions, split: Split, flipped: bool) -> None:
+def make_maps_stage(
+    stage: StageFolder, regions: SPPRegions, split: Split, flipped: bool, here: Processes = ALONE
+) -> None:
     """The maps of every image in float16."""
     change: Callable[[Image], Image] = flip_image if flipped else lambda image: image
-    missing = stage.missing(split.ids)
-    images = map_ordered(lambda i: (i, change(split.dataset.image(i))), missing, workers=1)
-    title = "maps, mirrored" if flipped else "maps"
-    for image_id, image in track(images, title, len(split.ids), len(split.ids) - len(missing)):
-        stage.write(image_id, compute_maps(regions, image).arrays())
-    stage.finish(split.ids)
+
+    def make(ids: Iterator[str]) -> Iterator[Made]:
+        for image_id, image in map_ordered(lambda i: (i, change(split.dataset.image(i))), ids, workers=1):
+            yield image_id, [compute_maps(regions, image).arrays()]
+
+    fill_stages([stage], split.ids, make, "maps, mirrored" if flipped else "maps", here)
 
 
 def compute_maps(regions: SPPRegions, image: Image) -> ImageMaps:

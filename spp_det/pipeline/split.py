@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,8 +17,8 @@ from spp_det.errors import DataError
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.pipeline.seen import SeenImages, SeenTargets, TargetTable, file_states, unchanged
 from spp_det.pipeline.store import Store, key_of
+from spp_det.processes import ALONE, Processes
 from spp_det.structures import Size, Target
-from spp_det.tooling import track
 
 VERSION = 2
 KEEP_EVERY = 10_000  # images; reading so many takes minutes, and a stopped start goes on from there
@@ -48,13 +49,15 @@ class Split:
         return [name for label, name in enumerate(self.dataset.class_names) if label not in labels]
 
 
-def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
+def open_split(store: Store, dataset: Dataset, skip_bad: bool = False, here: Processes = ALONE) -> Split:
     """Read every image and annotation of a split that has changed since it was seen last; see seen.py.
 
+    here: the processes that share the reading; each of them has all of it in the end.
     Raises DataError for the first that is missing or broken, unless `skip_bad`.
     """
     skipped: dict[str, str] = {}
-    for name, fault in loose_faults(dataset).items():
+    loose = loose_faults(dataset)
+    for name, fault in loose.items():
         if not skip_bad:
             raise fault
         skipped[name] = str(fault)
@@ -72,9 +75,12 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
         guarded(_check_id, image_id)
     check = store.stage("check", VERSION, {}, {"ids": key_of(list(dataset.ids))})
     states = file_states(_path(dataset.image_path, image_id) for image_id in dataset.ids)
-    images = _see_images(check.path("images.safetensors"), dataset, states, guarded)
+    images = _see_images(check.path("images.safetensors"), dataset, states, guarded, here)
+    for faults in here.gather(skipped):
+        skipped.update(faults)
     usable = images.sizes[:, 0] > 0
-    targets, usable = _see_targets(check.folder, dataset, states, usable, guarded)
+    with here.first_ahead():  # it keeps them, and the others read only those that nobody can rely on yet
+        targets, usable = _see_targets(check.folder, dataset, states, usable, guarded, here.first)
     if not usable.any():
         raise DataError(next(iter(skipped.values()), "the split").split(":")[0], "no image of the split can be used")
     ids = tuple(image_id for image_id, good in zip(dataset.ids, usable.tolist(), strict=True) if good)
@@ -85,7 +91,7 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False) -> Split:
         ids=ids,
         sizes=dict(zip(ids, map(tuple, images.sizes[usable].tolist()), strict=True)),
         targets=TargetTable(ids, targets),
-        skipped=skipped,
+        skipped={image_id: skipped[image_id] for image_id in (*loose, *dataset.ids) if image_id in skipped},
         images_key=key_of([list(ids), hashlib.sha256(images.digests[usable].tobytes()).hexdigest()]),
         targets_key=key_of([list(dataset.class_names), targets.digest(), *partly]),
         check=check.key,
@@ -109,36 +115,48 @@ def _path(find: Callable[[str], Path], image_id: str) -> Path | None:
 
 
 def _see_images(
-    path: Path, dataset: Dataset, states: npt.NDArray[np.int64], guarded: Callable[[Callable[[str], Any], str], Any]
+    path: Path,
+    dataset: Dataset,
+    states: npt.NDArray[np.int64],
+    guarded: Callable[[Callable[[str], Any], str], Any],
+    here: Processes,
 ) -> SeenImages:
     """Digests and sizes of all images, of which those are read that have changed.
 
-    path: where they are kept; states: int64 [N, 4], of the images' files.
+    path: where they are kept; states: int64 [N, 4], of the images' files. What the first process holds for changed is
+    read, each image by one process, and KEEP_EVERY of them are told to all, and kept, at a time.
     """
     before = SeenImages.read(path, len(dataset.ids)) or SeenImages.none(len(dataset.ids))
     known = unchanged(states, before.states) & (before.sizes[:, 0] > 0)
-    seen = SeenImages(np.where(known[:, None], states, 0), before.digests.copy(), before.sizes.copy())
+    left = here.agree(lambda: np.flatnonzero(~known).tolist())
+    seen = SeenImages(states.copy(), before.digests.copy(), before.sizes.copy())
+    seen.states[left], seen.sizes[left] = 0, 0
 
-    def look(row: int) -> tuple[int, bytes, Size] | None:
+    def look(row: int) -> tuple[int, str, Size] | None:
         image_id = dataset.ids[row]
         _check_id(image_id)
-        digest = bytes.fromhex(image_digest(dataset, image_id))
+        digest = image_digest(dataset, image_id)
         height, width = before.sizes[row].tolist()
-        if digest != before.digests[row].tobytes() or height == 0:  # else it was copied or touched
+        if bytes.fromhex(digest) != before.digests[row].tobytes() or height == 0:  # else it was copied or touched
             height, width, _ = dataset.image(image_id).shape
         return row, digest, (height, width)
 
-    left = np.flatnonzero(~known).tolist()
-    seen.sizes[left] = 0
-    found = map_ordered(lambda row: guarded(lambda _: look(row), dataset.ids[row]), left, available_cores())
-    shown = track(found, "reading images", len(known), len(known) - len(left)) if left else ()
-    for count, facts in enumerate(shown, 1):
-        if facts is not None:
-            row, digest, size = facts
-            seen.states[row], seen.sizes[row] = states[row], size
-            seen.digests[row] = np.frombuffer(digest, np.uint8)
-        if count % KEEP_EVERY == 0 or count == len(left):
-            seen.write(path)
+    def looked_at(rows: Sequence[int]) -> Iterator[tuple[int, str, Size]]:
+        own = here.deal(rows)
+        for facts in map_ordered(lambda row: guarded(lambda _: look(row), dataset.ids[row]), own, available_cores()):
+            step()
+            if facts is not None:
+                yield facts
+
+    if not left:
+        return seen
+    with here.progress("reading images", len(known), len(known) - len(left)) as step:
+        for start in range(0, len(left), KEEP_EVERY):
+            for row, digest, size in chain(*here.gather(list(looked_at(left[start : start + KEEP_EVERY])))):
+                seen.states[row], seen.sizes[row] = states[row], size
+                seen.digests[row] = np.frombuffer(bytes.fromhex(digest), np.uint8)
+            if here.first:
+                seen.write(path)
     return seen
 
 
@@ -148,10 +166,12 @@ def _see_targets(
     images: npt.NDArray[np.int64],
     usable: npt.NDArray[np.bool_],
     guarded: Callable[[Callable[[str], Any], str], Any],
+    keep: bool,
 ) -> tuple[SeenTargets, npt.NDArray[np.bool_]]:
     """The objects of all images that can be used, and of which images both can: bool [N].
 
-    folder: where they are kept, of a data set that says what they follow from; images: int64 [N, 4], the files' states.
+    folder: where they are kept, if `keep`, of a data set that says what they follow from; images: int64 [N, 4], the
+    files' states.
     """
     basis, count = target_basis(dataset), len(dataset.ids)
     path = folder / f"targets-{key_of(basis)}.safetensors"
@@ -170,6 +190,6 @@ def _see_targets(
     good = known.copy()
     good[list(new)] = True
     seen = before.replaced(np.where(good[:, None], states, 0), new)
-    if basis is not None:
+    if basis is not None and keep:
         seen.write(path)
     return seen, usable & good

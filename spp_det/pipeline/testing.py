@@ -22,6 +22,7 @@ from spp_det.pipeline.detections import Subject, detect_in, open_tested, subject
 from spp_det.pipeline.precompute import read_proposals
 from spp_det.pipeline.split import Split
 from spp_det.pipeline.store import StageFolder, Store
+from spp_det.processes import ALONE, Processes
 from spp_det.structures import Detections, Proposals
 from spp_det.tooling import console, progress
 
@@ -38,15 +39,20 @@ def evaluate_run(
     store: Path | None = None,
     skip_bad: bool = False,
     voc_results: Path | None = None,
+    here: Processes = ALONE,
 ) -> dict[str, Any]:
     """Print the tables of a run and write its metrics.json; returns what is in it, fractions and seconds.
 
     split, data: other images than the configuration's; overrides: changed settings, as `--set` takes them.
     timing_images: on how many images to time SPP-net beside R-CNN, with `timing_windows` windows each; 0: no timing.
     voc_results: a folder for the detections as the devkit's result files; None for none.
+    here: the processes that look at the images together; the first measures.
     """
     replaced = {"data__root": data} if data else {}
-    tested = look_at_run(run, split, data, overrides, store, skip_bad)
+    tested = look_at_run(run, split, data, overrides, store, skip_bad, here)
+    if not here.first:
+        here.wait()
+        return read_json(run / "metrics.json")
     metrics = measure(tested, voc_results)
     if timing_images:
         images, precision = tested.images, tested.config.precision
@@ -55,6 +61,7 @@ def evaluate_run(
         metrics |= {key: value for key, value in read_json(run / "metrics.json").items() if key == "timing"}
     metrics["overrides"] = list(overrides)
     report(tested.config, metrics, tested.images, run)
+    here.wait()
     return metrics
 
 
@@ -102,22 +109,26 @@ def look_at_run(
     overrides: Sequence[str] = (),
     store: Path | None = None,
     skip_bad: bool = False,
+    here: Processes = ALONE,
 ) -> Tested:
     """Let the detector of a run look at a split; arguments as in `evaluate_run`."""
     torch.set_num_threads(available_cores())
-    subject = subject_of(run, data, overrides)
-    return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad)
+    subject = subject_of(run, data, overrides, here)
+    return look_at(subject, Store(store or read_json(run / "run.json")["store"]), split, skip_bad, here)
 
 
-def look_at(subject: Subject, store: Store, split: str | None = None, skip_bad: bool = False) -> Tested:
+def look_at(
+    subject: Subject, store: Store, split: str | None = None, skip_bad: bool = False, here: Processes = ALONE
+) -> Tested:
     """Detect in every image of a split (None: the configuration's data.test), or take what the store has of it.
 
+    here: the processes that do it together; the first alone gets what was found.
     Raises ConfigError where the split is of other classes than the detector, and what reading the images raises.
     """
     name = split or subject.config.data.test
-    images, proposals, stage = open_tested(subject, store, name, skip_bad)
-    detect_in([stage], images, proposals, lambda image, windows: [subject.detector.candidates(image, windows)])
-    found = {image_id: Candidates(**stage.read(image_id)) for image_id in images.ids}
+    images, proposals, stage = open_tested(subject, store, name, skip_bad, here)
+    detect_in([stage], images, proposals, lambda image, windows: [subject.detector.candidates(image, windows)], here)
+    found = {image_id: Candidates(**stage.read(image_id)) for image_id in images.ids if here.first}
     return Tested(subject, name, images, proposals, found, stage.key)
 
 

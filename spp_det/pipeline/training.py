@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from spp_det.detection.bundle import save_detector
 from spp_det.errors import ConfigError
 from spp_det.files import write_json
 from spp_det.locks import locked
-from spp_det.networks import FcHead, Trunk, compute_dtype
+from spp_det.networks import FcHead, Trunk
 from spp_det.parallel import available_cores
 from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
 from spp_det.pipeline.learn import (
@@ -33,11 +34,13 @@ from spp_det.pipeline.learn import (
     tuned_trunk,
 )
 from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
+from spp_det.pipeline.sharing import common_dtype, make_together
 from spp_det.pipeline.space import check_space
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.vectors import make_vectors_stage
 from spp_det.pipeline.windows import TrainingWindows
+from spp_det.processes import ALONE, Processes
 from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
@@ -52,36 +55,51 @@ def say(text: str) -> None:
 
 
 def train(
-    config: Config, out: Path, store: Path | None = None, skip_bad: bool = False, dataset: Dataset | None = None
+    config: Config,
+    out: Path,
+    store: Path | None = None,
+    skip_bad: bool = False,
+    dataset: Dataset | None = None,
+    here: Processes = ALONE,
 ) -> None:
     """All stages of an experiment, each one run only where it is not done yet; then the detector into `out`.
 
     store: where stages are kept, by default `store/` beside `out`, so that runs share what they have in common.
     skip_bad: leave out images that are broken, and list them at the end, rather than stop at the first.
     dataset: the images to train on, in place of the configuration's; see datasets/memory.py.
-    Raises DataError where another process trains into `out`. One that makes the same stage for another run is waited
-    for.
+    here: the processes that do it together, on one store and into one `out`.
+    Raises DataError where another run trains into `out`; several processes wait for it, since it may be what is left of
+    them on a machine that went away. One that makes the same stage for another run is waited for.
     """
     if config.ensemble is not None:
         raise ConfigError("[ensemble] joins runs that are trained already: train each of them, then test them together")
     torch.set_num_threads(available_cores())
-    with locked(out / RUN_LOCK):
-        _train(config, out, store, skip_bad, dataset)
+
+    def waiting(other: str) -> None:
+        say(f"waits for {other}, which works in {out}")
+
+    with locked(out / RUN_LOCK, waiting if here.many else None) if here.first else nullcontext():
+        _train(config, out, store, skip_bad, dataset, here)
 
 
-def _train(config: Config, out: Path, store: Path | None, skip_bad: bool, dataset: Dataset | None) -> None:
+def _train(
+    config: Config, out: Path, store: Path | None, skip_bad: bool, dataset: Dataset | None, here: Processes
+) -> None:
     _announce_changes(config, out)
-    run = Run(config, Store(store or out.parent / "store"), skip_bad, dataset)
-    say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}")
+    run = Run(config, Store(store or out.parent / "store"), skip_bad, dataset, here)
+    say(f"{len(run.split.ids)} images, {len(run.class_names)} classes, trunk {config.trunk.name}{here.many}")
     without = run.split.classes_without_objects(config.data.use_difficult)
     if without:
         say(f"without an object, and so not learnt: {', '.join(without)}")
-    write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
-    run.store.note_use(out, "train", [("check", run.split.check), *((s.stage, s.key) for s in run.plan.values())])
-    check_space(run.store, run.plan, run.split, run.regions, config.proposals.max_windows, say)
+    if here.first:
+        write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
+        run.store.note_use(out, "train", [("check", run.split.check), *((s.stage, s.key) for s in run.plan.values())])
+        check_space(run.store, run.plan, run.split, run.regions, config.proposals.max_windows, say)
     run.prepare()
     run.learn()
-    run.save(out)
+    if here.first:
+        run.save(out)
+    here.wait()
     for image_id, fault in run.split.skipped.items():
         say(f"left out {image_id}: {fault}")
 
@@ -89,15 +107,26 @@ def _train(config: Config, out: Path, store: Path | None, skip_bad: bool, datase
 class Run:
     """One training, stage after stage. `plan` names them all before one is run."""
 
-    def __init__(self, config: Config, store: Store, skip_bad: bool, dataset: Dataset | None = None) -> None:
-        self.config, self.store = config, store
-        images = make_dataset(config, config.data.train) if dataset is None else dataset
-        self.split: Split = open_split(store, images, skip_bad)
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        skip_bad: bool,
+        dataset: Dataset | None = None,
+        here: Processes = ALONE,
+    ) -> None:
+        self.config, self.store, self.here = config, store, here
+        with here.first_ahead():
+            images = make_dataset(config, config.data.train) if dataset is None else dataset
+        self.split: Split = open_split(store, images, skip_bad, here)
         self.class_names = self.split.dataset.class_names
-        self.trunk: Trunk = make_trunk(config)
+        with here.first_ahead():
+            self.trunk: Trunk = make_trunk(config)
         self.trunk_digest = self.trunk.digest()
-        self.head: FcHead = make_head(config, self.trunk, len(self.class_names))
-        self.dtype = compute_dtype(config.precision)
+        self.head: FcHead = make_head(config, self.trunk, len(self.class_names)).to(here.device)
+        self.head.repeatable = True
+        self.trunk.to(here.device)
+        self.dtype = common_dtype(config, here)
         self.regions = make_regions(config, self.trunk, self.head)
         tune = config.finetune
         # R-CNN whose convolutions stay as they are: each crop is seen once, and all else starts from its pooled vector
@@ -149,9 +178,11 @@ class Run:
     def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
         """Run a stage of the plan unless it is done, and note its key and its seconds."""
         stage, begin = self.plan[title], time.monotonic()
-        made = stage.make(
-            lambda: work(stage), lambda other: say(f"  {title:<16} waits for {other}, which makes the same")
-        )
+
+        def waiting(other: str) -> None:
+            say(f"  {title:<16} waits for {other}, which makes the same")
+
+        made = make_together(stage, lambda: work(stage), waiting, self.here)
         seconds = time.monotonic() - begin
         say(f"  {title:<16} {format_seconds(seconds) if made else 'done before'} ({stage.key})")
         self.stages[title] = {"key": stage.key, "seconds": round(seconds, 2) if made else None}
@@ -159,44 +190,46 @@ class Run:
 
     def prepare(self) -> None:
         """Proposals and maps."""
-        config, split, regions = self.config, self.split, self.regions
-        proposals = self.stage("proposals", lambda s: make_proposals_stage(s, config, split))
+        config, split, regions, here = self.config, self.split, self.regions, self.here
+        proposals = self.stage("proposals", lambda s: make_proposals_stage(s, config, split, here))
         maps: dict[bool, StageFolder] = {}
         for flipped, title in MAPS_TITLES.items():
             if title in self.plan:
                 assert isinstance(regions, SPPRegions)
-                work = partial(make_maps_stage, regions=regions, split=split, flipped=flipped)
+                work = partial(make_maps_stage, regions=regions, split=split, flipped=flipped, here=here)
                 maps[flipped] = self.stage(title, work)
         self.source = TrainingWindows(split, proposals, maps, regions, config.data.use_difficult)
 
     def learn(self) -> None:
         """Fine-tuning, SVMs, box regression."""
-        config, source, regions = self.config, self.source, self.regions
+        config, source, regions, here = self.config, self.source, self.regions, self.here
         trunk = deepcopy(self.trunk)  # what is saved stays float32
         if self.frozen_crops:
             self.trunk.to(self.dtype)
             for flipped in self._sides():
                 self.keep_vectors("pool5", flipped)
         if isinstance(regions, RCNNRegions) and not self.frozen_crops:
-            tuned = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config))
+            tuned = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config, here))
             tuned_trunk(tuned, self.trunk)
             trunk = deepcopy(self.trunk)
         else:
-            tuned = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config))
+            tuned = self.stage("fine-tuning", lambda s: tune_head(s, self.head, source, config, here))
         tuned_head(tuned, self.head)
         self.tuned = trunk, deepcopy(self.head)
         self.head.to(self.dtype)
         if isinstance(regions, RCNNRegions) and not self.frozen_crops:
             self.trunk.to(self.dtype)
             self.keep_vectors(config.svm.layer)
-        self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config)))
+        self.svms = load_svms(self.stage("SVMs", lambda s: fit_svms(s, source, config, here)))
         self.regressor = None
         if config.regress.enabled:
-            self.regressor = load_regressor(self.stage("box regression", lambda s: fit_regressor(s, source, config)))
+            self.regressor = load_regressor(
+                self.stage("box regression", lambda s: fit_regressor(s, source, config, here))
+            )
 
     def keep_vectors(self, layer: str, flipped: bool = False) -> None:
         """The vectors of all windows into the store: crops are slow, and what learns reads them more than once."""
-        work = partial(make_vectors_stage, source=self.source, layer=layer, flipped=flipped)
+        work = partial(make_vectors_stage, source=self.source, layer=layer, flipped=flipped, here=self.here)
         self.source.stored[layer, flipped] = self.stage(_crops(layer, flipped), work)
 
     def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:

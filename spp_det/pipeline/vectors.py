@@ -6,32 +6,38 @@ trunk is not tuned, those at pool5 are kept instead, 37 MB an image, which fine-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spp_det.pipeline.sharing import Made, fill_stages
 from spp_det.pipeline.store import StageFolder
+from spp_det.processes import ALONE, Processes
 from spp_det.structures import Boxes
-from spp_det.tooling import track
 from spp_det.training.source import Vectors
 
 if TYPE_CHECKING:
     from spp_det.pipeline.windows import TrainingWindows
 
 
-def make_vectors_stage(stage: StageFolder, source: TrainingWindows, layer: str, flipped: bool = False) -> None:
+def make_vectors_stage(
+    stage: StageFolder, source: TrainingWindows, layer: str, flipped: bool = False, here: Processes = ALONE
+) -> None:
     """The vectors of every window of every image; images that have theirs are passed over.
 
     flipped: "pool5" alone: of the windows on the mirror images, the boxes beside them as on the images themselves.
     """
-    ids = source.split.ids
-    missing = set(stage.missing(ids))
-    left = [(index, image_id) for index, image_id in enumerate(ids) if image_id in missing]
-    for index, image_id in track(left, f"{layer} of crops", len(ids), len(ids) - len(left)):
-        boxes = source.windows(index).boxes
-        vectors = source.pooled(index, boxes, flipped=True) if flipped else source.features(index, boxes, layer)
-        stage.write(image_id, {"boxes": boxes, "vectors": vectors.astype(np.float16)})
-    stage.finish(ids)
+    index_of = {image_id: index for index, image_id in enumerate(source.split.ids)}
+
+    def make(ids: Iterator[str]) -> Iterator[Made]:
+        for image_id in ids:
+            index = index_of[image_id]
+            boxes = source.windows(index).boxes
+            vectors = source.pooled(index, boxes, flipped=True) if flipped else source.features(index, boxes, layer)
+            yield image_id, [{"boxes": boxes, "vectors": vectors.astype(np.float16)}]
+
+    fill_stages([stage], source.split.ids, make, f"{layer} of crops", here)
 
 
 def read_vectors(stage: StageFolder, image_id: str, boxes: Boxes) -> Vectors:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spp_det.errors import SppDetError
+from spp_det.networks import FcHead
+from spp_det.processes import LONE, Team
 from spp_det.structures import Boxes
 from spp_det.training.checkpoint import load_checkpoint, save_checkpoint
 from spp_det.training.optimizer import set_rate, sgd
@@ -72,18 +74,26 @@ class Tuned(Protocol):
     ) -> npt.NDArray[Any]:
         """What it sees of boxes of image `index`: [n, ...]; arguments as in `PooledSource.pooled`."""
 
-    def backward(self, inputs: npt.NDArray[Any], labels: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
-        """(logits float32 [B, K + 1], mean loss []) of a batch, whose gradients are left in the weights."""
+    def backward(
+        self, inputs: npt.NDArray[Any], labels: Tensor, bfloat16: bool, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """(logits float32 [B, K + 1], mean loss []) of a batch, or of a team's rows of it.
+
+        The gradients of `weight` times the loss are left in the weights, averaged over the team.
+        """
 
 
 class TunedHead:
     """The fully connected layers, which see pooled vectors; the convolutions stay as they are.
 
     head: pooled vectors float32 [B, D] to logits [B, K + 1], the background last; an `FcHead`.
+    team: the processes that tune it together.
     """
 
-    def __init__(self, head: nn.Module, source: PooledSource) -> None:
+    def __init__(self, head: nn.Module, source: PooledSource, team: Team = LONE) -> None:
         self.module = head
+        self.network = team.wrap(head)
+        self.device = team.device
         self.source = source
         self.read = source.pooled
 
@@ -91,16 +101,19 @@ class TunedHead:
         """Maps are stored in half precision, so a maximum over their cells loses nothing in float16."""
         return np.empty((iterations, batch, self.source.dim("pool5")), np.float16)
 
-    def backward(self, inputs: npt.NDArray[np.float16], labels: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
+    def backward(
+        self, inputs: npt.NDArray[np.float16], labels: Tensor, bfloat16: bool, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """See `Tuned`."""
-        logits, loss = classify(self.module, torch.from_numpy(inputs).float(), labels, bfloat16)
-        loss.backward()
+        vectors = torch.from_numpy(inputs).to(self.device).float()
+        logits, loss = classify(self.network, vectors, labels, bfloat16)
+        (loss * weight).backward()
         return logits, loss
 
 
 def classify(head: nn.Module, vectors: Tensor, labels: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
     """(logits float32 [B, K + 1], mean softmax loss []) of pooled vectors [B, D]."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(vectors.device.type, torch.bfloat16, enabled=bfloat16):
         logits = head(vectors).float()
     return logits, cross_entropy(logits, labels)
 
@@ -111,9 +124,10 @@ def finetune(
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
+    team: Team = LONE,
 ) -> Log:
     """Tune the fully connected layers in place; see `TunedHead` and `tune`."""
-    return tune(TunedHead(head, source), source, settings, checkpoint, progress)
+    return tune(TunedHead(head.to(team.device), source, team), source, settings, checkpoint, progress, team)
 
 
 def tune(
@@ -122,52 +136,67 @@ def tune(
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
+    team: Team = LONE,
 ) -> Log:
     """Tune a network in place; returns the log: iteration, rate, loss and error of each chunk of iterations.
 
+    team: the processes that do it together, each on its rows of every batch, so that they learn what one does, but for
+    the rounding of sums: what is drawn, of windows and by dropout, is drawn for the whole batch by each of them. The
+    first writes the checkpoint, with which a team of another size can go on.
     Where the file `checkpoint` exists the run goes on from there and ends in the bytes of an undisturbed one.
     Raises SppDetError where the loss is not finite, where the data have no positive window, or where the checkpoint
     is broken or another run's.
     """
-    module = tuned.module
+    module, share = tuned.module, team.rows(settings.sampling.batch_size)
+    weight = (share.stop - share.start) / settings.sampling.batch_size
+    for part in module.modules():
+        if isinstance(part, FcHead):
+            part.share = None if team.world == 1 else (share, settings.sampling.batch_size)
     optimizer = sgd(module, settings.momentum, settings.weight_decay, settings.bias_rate, settings.fc8_rate)
     done, log = load_checkpoint(checkpoint, module, optimizer, settings)
     module.train()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[team.device] if team.device.type == "cuda" else []):
         while done < settings.iterations:
             losses, errors = [], []
-            for inputs, labels in _batches(tuned, source, settings, done):
+            for inputs, labels in _batches(tuned, source, settings, done, share):
                 rate = settings.rate(done)
                 optimizer.zero_grad()
-                logits, loss = tuned.backward(inputs, labels, settings.bfloat16)
-                if not math.isfinite(loss.item()):
-                    raise SppDetError(f"fine-tuning: loss {loss.item()} at iteration {done}, learning rate {rate}")
+                labels = labels.to(team.device)
+                logits, its_loss = tuned.backward(inputs, labels, settings.bfloat16, weight * team.world)
+                its_error = (logits.argmax(1) != labels).float().mean()
+                loss, error = team.sum(torch.stack([its_loss.detach(), its_error]) * weight).tolist()
+                if not math.isfinite(loss):
+                    raise SppDetError(f"fine-tuning: loss {loss} at iteration {done}, learning rate {rate}")
                 set_rate(optimizer, rate)
                 optimizer.step()
                 done += 1
-                losses.append(loss.item())
-                errors.append((logits.argmax(1) != labels).float().mean().item())
+                losses.append(loss)
+                errors.append(error)
                 progress(done, settings.iterations)
             log.append(
                 {"iteration": done, "rate": rate, "loss": float(np.mean(losses)), "error": float(np.mean(errors))}
             )
-            if checkpoint and (len(log) % settings.checkpoint_every == 0 or done == settings.iterations):
+            if (
+                checkpoint
+                and team.rank == 0
+                and (len(log) % settings.checkpoint_every == 0 or done == settings.iterations)
+            ):
                 save_checkpoint(checkpoint, module, optimizer, settings, done, log)
     module.eval()
     return log
 
 
 def _batches(
-    tuned: Tuned, source: PooledSource, settings: FinetuneSettings, done: int
+    tuned: Tuned, source: PooledSource, settings: FinetuneSettings, done: int, share: slice
 ) -> Iterator[tuple[npt.NDArray[Any], Tensor]]:
-    """The batches of the chunk that starts at iteration `done`: what is seen, [B, ...], and the labels int64 [B].
+    """The rows `share` of the batches of the chunk that starts at iteration `done`: what is seen, and labels int64.
 
     Dropout's randomness starts anew here from the chunk's own seed, so that going on from here needs no random state.
     """
     sampling = settings.sampling
     chunk = done // sampling.chunk
-    inputs = tuned.room(min(sampling.chunk, settings.iterations - done), sampling.batch_size)
-    labels = sample_chunk(source, sampling, settings.seed, chunk, inputs, tuned.read)
+    inputs = tuned.room(min(sampling.chunk, settings.iterations - done), share.stop - share.start)
+    labels = sample_chunk(source, sampling, settings.seed, chunk, inputs, tuned.read, share)
     torch.manual_seed(int(np.random.SeedSequence([settings.seed, chunk, 1]).generate_state(1)[0]))
     for batch, of_batch in zip(inputs, labels, strict=True):
         yield batch, torch.from_numpy(of_batch)

@@ -1,10 +1,11 @@
-"""SVMs with hard-negative mining: one pass over the images, in their order (spp_train.m of the release)."""
+"""Mining hard negatives: one pass over the images, in their order (spp_train.m of the release)."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +17,11 @@ from spp_det.boxes import iou
 from spp_det.errors import SppDetError
 from spp_det.parallel import available_cores
 from spp_det.structures import Boxes, Mask
-from spp_det.training.checkpoint import read_state, write_state
+from spp_det.threads import multiply, one_blas_thread
 from spp_det.training.negatives import NegativeCache
+from spp_det.training.positives import by_class, find_truths
 from spp_det.training.source import Progress, Vectors, Windows, WindowSource, count_classes, silent
-from spp_det.training.svm import Hyperplane, LinearSVMs, feature_norm
+from spp_det.training.svm import Hyperplane, LinearSVMs
 
 MiningLog = list[dict[str, Any]]
 
@@ -53,28 +55,11 @@ class SvmSettings:
     seed: int = 0
     norm_seed: int = 3
 
-
-def train_svms(
-    source: WindowSource,
-    layer: str,
-    settings: SvmSettings,
-    checkpoint: Path | None = None,
-    progress: Progress = silent,
-) -> tuple[LinearSVMs, MiningLog]:
-    """Mine and train; returns the SVMs and the log, one entry for each training of a class and each class left out.
-
-    Where the file `checkpoint` exists the run goes on from there and ends in the same bytes. Raises SppDetError where
-    no class has an object, or where the checkpoint is broken or another run's.
-    """
-    svms = LinearSVMs(settings.C, settings.positive_weight, settings.bias, settings.target_norm, seed=settings.seed)
-    miner = _Miner(source, layer, settings, svms)
-    steps = settings.passes * len(source)
-    for step in range(miner.resume(checkpoint), steps):
-        miner.visit(step % len(source), last=step == steps - 1)
-        if checkpoint and ((step + 1) % settings.checkpoint_every == 0 or step == steps - 1):
-            miner.save(checkpoint, step + 1)
-        progress(step + 1, steps)
-    return svms.assemble(miner.planes), miner.log
+    def svms(self, scale: float) -> LinearSVMs:
+        """SVMs that are to be trained, over features of a scale."""
+        svms = LinearSVMs(self.C, self.positive_weight, self.bias, self.target_norm, seed=self.seed)
+        svms.scale_ = scale
+        return svms
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,57 +87,57 @@ def train_class(
     memory: SvmMemory | None = None,
     progress: Progress = silent,
 ) -> tuple[Hyperplane, SvmMemory, MiningLog]:
-    """Mine and train the SVM of one class, by the rules of `train_svms`, over features of a given scale.
+    """Mine and train the SVM of one class, by the rules of all, over features of a given scale.
 
     source: images whose windows know one class. memory: examples of before, with which it begins.
     Raises SppDetError where neither the images nor the memory has an object.
     """
-    svms = LinearSVMs(settings.C, settings.positive_weight, settings.bias, settings.target_norm, seed=settings.seed)
-    miner = _Miner(source, layer, settings, svms, scale, memory)
+    truths = find_truths(source)
+    vectors = (source.features(each.image, each.boxes, layer) * np.float32(scale) for each in truths)
+    positives = by_class(truths, vectors, count_classes(source), source.dim(layer))
+    if memory is not None:
+        positives = [np.concatenate([memory.positives, *positives])]
+    if not len(positives[0]):
+        raise SppDetError(f"cannot train SVMs: there is no object in the {len(source)} training images")
+    miner = Miner(source, layer, settings, settings.svms(scale), positives)
     if memory is not None:
         miner.begin_with(memory)
-    steps = settings.passes * len(source)
-    for step in range(steps):
-        miner.visit(step % len(source), last=step == steps - 1)
-        progress(step + 1, steps)
+    for step in range(miner.steps):
+        miner.visit(step, last=step == miner.steps - 1)
+        progress(step + 1, miner.steps)
     learnt = SvmMemory(miner.positives[0], miner.cache.features(0), miner.duals[0])
-    return miner.planes[0], learnt, miner.log
+    return miner.planes[0], learnt, told([miner.log])
 
 
-class _Miner:
-    """The state of mining: the classes' hyperplanes, the negatives so far, the log."""
+class Miner:
+    """The state of mining: the hyperplanes of some classes, their negatives so far, the log.
+
+    svms: with their scale; positives: of each class, float32 [n, D], none where it is not to be learnt.
+    begin: int64 [K], the step at which each class begins, see `visit`; a class knows nothing of the others.
+    """
 
     def __init__(
-        self,
-        source: WindowSource,
-        layer: str,
-        settings: SvmSettings,
-        svms: LinearSVMs,
-        scale: float | None = None,
-        memory: SvmMemory | None = None,
+        self, source: WindowSource, layer: str, settings: SvmSettings, svms: LinearSVMs, positives: list[Vectors]
     ) -> None:
         self.source = source
         self.layer = layer
         self.settings = settings
         self.svms = svms
-        self.num_classes = count_classes(source)
-        svms.scale_ = scale or settings.target_norm / feature_norm(source, layer, settings.norm_seed)
-        self.positives = self._gather_positives()
-        if memory is not None:
-            self.positives = [np.concatenate([memory.positives, *self.positives])]
-        self.learnable = [label for label, features in enumerate(self.positives) if len(features)]
-        if not self.learnable:
-            raise SppDetError(f"cannot train SVMs: there is no object in the {len(source)} training images")
+        self.num_classes = len(positives)
+        self.positives = positives
+        self.learnable = [label for label, features in enumerate(positives) if len(features)]
         self.planes = [Hyperplane.none(source.dim(layer)) for _ in range(self.num_classes)]
         self.trained = np.zeros(self.num_classes, bool)
         self.added = np.zeros(self.num_classes, np.int64)  # negatives since the class was trained last
+        self.begin = np.zeros(self.num_classes, np.int64)
         self.cache = NegativeCache(source.dim(layer), self.num_classes)
-        self.duals = [np.zeros(len(features)) for features in self.positives]  # of positives and negatives, so far
-        self.log: MiningLog = [
-            {"event": "no positives", "class": label}
-            for label in range(self.num_classes)
-            if label not in self.learnable
-        ]
+        self.duals = [np.zeros(len(features)) for features in positives]  # of positives and negatives, so far
+        self.log: MiningLog = []
+
+    @property
+    def steps(self) -> int:
+        """The images of all passes."""
+        return self.settings.passes * len(self.source)
 
     def begin_with(self, memory: SvmMemory) -> None:
         """Take the negatives of before, under no image's number, and train; for a source of one class."""
@@ -162,20 +147,36 @@ class _Miner:
             np.insert(memory.duals, len(memory.positives), np.zeros(len(self.duals[0]) - len(memory.positives)))
         ]
         if len(memory.negatives):
-            self.train([0], image=-1)
+            self.train([0], step=-1)
 
-    def visit(self, image: int, last: bool) -> None:
-        """Add the hard negatives of an image, and train the classes that are due: after the last image, all."""
-        self._collect(image)
+    def visit(self, step: int, last: bool, take: Callable[[int], Vectors] | None = None) -> None:
+        """Add the hard negatives of an image, and train the classes that are due: after the last image, all.
+
+        step: the image's number, counted on through all passes. take: gives what `vectors` does.
+        """
+        windows = self.source.windows(step % len(self.source))
+        features = self.vectors(step, windows) if take is None else take(step)
+        here = self.begin <= step
+        if len(features):
+            self._collect(step % len(self.source), windows, features, here)
         due = (self.added > self.settings.retrain_after) | (~self.trained & (self.added > 0)) | last
-        self.train([label for label in self.learnable if due[label]], image)
+        self.train([label for label in self.learnable if due[label] and here[label]], step)
 
-    def train(self, labels: list[int], image: int) -> None:
+    def vectors(self, step: int, windows: Windows | None = None) -> Vectors:
+        """The scaled vectors of the windows of a step's image: float32 [N, D], of none where it has no negatives."""
+        image = step % len(self.source)
+        windows = self.source.windows(image) if windows is None else windows
+        if not len(windows) or not windows.exhaustive:
+            return np.zeros((0, self.source.dim(self.layer)), np.float32)
+        return self.source.features(image, windows.boxes, self.layer) * np.float32(self.svms.scale_)
+
+    def train(self, labels: list[int], step: int) -> None:
         """Train classes on their positives and all their negatives, then drop the negatives that became easy."""
-        with ThreadPoolExecutor(available_cores(), "svm") as pool:
+        with one_blas_thread(), ThreadPoolExecutor(available_cores(), "svm") as pool:
             fitted = list(pool.map(self._fit, labels))
         for label, (plane, kept, figures) in zip(labels, fitted, strict=True):
-            self.log.append({"event": "train", "image": image, "class": label, **figures})
+            image = step % len(self.source) if step >= 0 else step
+            self.log.append({"step": step, "event": "train", "image": image, "class": label, **figures})
             self.cache.keep(label, kept)
             self.planes[label] = plane
             self.trained[label] = True
@@ -201,12 +202,9 @@ class _Miner:
         }
         return plane, kept, figures
 
-    def _collect(self, image: int) -> None:
-        windows = self.source.windows(image)
-        if not len(windows) or not windows.exhaustive:
-            return
-        features = self._scaled(image, windows.boxes)
+    def _collect(self, image: int, windows: Windows, features: Vectors, here: Mask) -> None:
         chosen, scores = self._hard(windows, features)
+        chosen[:, ~here] = False
         self._drop_near_duplicates(image, windows.boxes, chosen, scores)
         self.added += self.cache.add(image, features, chosen)
 
@@ -216,7 +214,7 @@ class _Miner:
         For a class that was not trained yet every negative is hard.
         """
         weights = np.stack([plane.weights for plane in self.planes])
-        scores = features @ weights.T + np.array([plane.intercept for plane in self.planes], np.float32)
+        scores = multiply(features, weights.T) + np.array([plane.intercept for plane in self.planes], np.float32)
         scores[:, ~self.trained] = 0
         hard = (windows.overlaps < self.settings.negative_overlap) & (scores > self.settings.hard_margin)
         unlearnable = np.setdiff1d(np.arange(self.num_classes), self.learnable)
@@ -239,52 +237,13 @@ class _Miner:
             chosen[:, label] = False
             chosen[windows, label] = True
 
-    def _gather_positives(self) -> list[Vectors]:
-        """The scaled features of the ground truth of each class: float32 [n, D] each."""
-        dim = self.source.dim(self.layer)
-        found: list[list[Vectors]] = [[np.zeros((0, dim), np.float32)] for _ in range(self.num_classes)]
-        for image in range(len(self.source)):
-            windows = self.source.windows(image)
-            if not windows.is_truth.any():
-                continue
-            features = self._scaled(image, windows.boxes[windows.is_truth])
-            labels = windows.labels[windows.is_truth]
-            for label in np.unique(labels):
-                found[label].append(features[labels == label])
-        return [np.concatenate(parts) for parts in found]
 
-    def _scaled(self, image: int, boxes: Boxes) -> Vectors:
-        return self.source.features(image, boxes, self.layer) * np.float32(self.svms.scale_)
-
-    def save(self, path: Path, step: int) -> None:
-        """Write a checkpoint after so many images."""
-        arrays = {
-            "weights": np.stack([plane.weights for plane in self.planes]),
-            "intercepts": np.array([plane.intercept for plane in self.planes]),
-            "trained": self.trained,
-            "added": self.added,
-            "duals": np.concatenate(self.duals),
-            "dual_lengths": np.array([len(duals) for duals in self.duals]),
-        }
-        write_state(path, arrays | self.cache.state(), {"settings": self._identity(), "step": step, "log": self.log})
-
-    def resume(self, path: Path | None) -> int:
-        """Take up a checkpoint; returns the images that were done, 0 where there is none."""
-        if path is None or not path.exists():
-            return 0
-        arrays, state = read_state(path, self._identity())
-        pairs = zip(arrays["weights"], arrays["intercepts"].tolist(), strict=True)
-        self.planes = [Hyperplane(weights, intercept) for weights, intercept in pairs]
-        self.trained = arrays["trained"]
-        self.added = arrays["added"]
-        self.duals = np.split(arrays["duals"], np.cumsum(arrays["dual_lengths"])[:-1])
-        self.cache = NegativeCache.from_state(arrays)
-        self.log = state["log"]
-        return state["step"]
-
-    def _identity(self) -> dict[str, Any]:
-        shape = {"images": len(self.source), "classes": self.num_classes, "dim": self.source.dim(self.layer)}
-        return asdict(self.settings) | shape | {"layer": self.layer}
+def told(logs: Iterable[MiningLog], num_classes: int = 0, learnable: Sequence[int] = ()) -> MiningLog:
+    """One log of several, in the order in which one process would have written it; first the classes left out."""
+    entries = sorted(itertools.chain(*logs), key=lambda entry: (entry["step"], entry["class"]))
+    trainings = [{key: value for key, value in entry.items() if key != "step"} for entry in entries]
+    left_out = [label for label in range(num_classes) if label not in learnable]
+    return [*({"event": "no positives", "class": label} for label in left_out), *trainings]
 
 
 def _first_of_each(cells: npt.NDArray[np.int64] | None, boxes: Boxes) -> Mask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -84,16 +86,22 @@ class NegativeCache:
             "rows": rank[np.concatenate(self.rows_of)],
         }
 
-    @classmethod
-    def from_state(cls, state: dict[str, np.ndarray]) -> NegativeCache:
-        """Undo `state`."""
-        cache = cls(state["features"].shape[1], len(state["lengths"]))
-        rows = cache._reserve(len(state["keys"]))
-        cache.keys[rows] = state["keys"]
-        cache._store(rows, state["features"])
-        cache.rows_of = np.split(state["rows"], np.cumsum(state["lengths"])[:-1])
-        cache._uses[: len(rows)] = np.bincount(state["rows"], minlength=len(rows))
-        return cache
+    def take_over(self, state: Mapping[str, np.ndarray], labels: Sequence[int]) -> None:
+        """Give classes the negatives that they have in a `state`, in place of those that they have here."""
+        rows_of = np.split(state["rows"], np.cumsum(state["lengths"])[:-1])
+        for label in labels:
+            self.keep(label, np.zeros(len(self.rows_of[label]), bool))
+        used = np.unique(np.concatenate([np.zeros(0, np.int64), *(rows_of[label] for label in labels)]))
+        row_of = {tuple(self.keys[row]): row for row in np.flatnonzero(self._uses).tolist()}
+        place = np.full(len(state["keys"]), -1)
+        place[used] = [row_of.get(tuple(key), -1) for key in state["keys"][used].tolist()]
+        new = used[place[used] < 0]
+        place[new] = self._reserve(len(new))
+        self.keys[place[new]] = state["keys"][new]
+        self._store(place[new], state["features"][new])
+        for label in labels:
+            self.rows_of[label] = place[rows_of[label]]
+            self._uses += np.bincount(self.rows_of[label], minlength=len(self._uses))
 
     def _rows_of_image(self, image: int, num_windows: int) -> Rows:
         """The row of each window of an image, -1 where it has none."""

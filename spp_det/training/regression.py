@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.boxes import encode, move
+from spp_det.processes import ALONE, Processes
 from spp_det.structures import Boxes, Labels, Size
 from spp_det.training.ridge import solve_ridge
 from spp_det.training.source import Progress, Vectors, WindowSource, count_classes, silent
@@ -99,29 +100,28 @@ class BoxRegressor:
     def fit(
         self,
         source: WindowSource,
-        known: Mapping[int, Weights] | None = None,
-        done: Callable[[int, Weights], None] | None = None,
+        known: MutableMapping[int, Weights] | None = None,
         progress: Progress = silent,
+        here: Processes = ALONE,
     ) -> Self:
         """Learn all classes.
 
-        known: weights of classes that an earlier, killed run finished. done: called with each label and its weights
-        as they come, so that the caller can store them. progress: windows done, of all.
+        known: the weights of classes that an earlier, killed run finished; those of the others are put there as they
+        come, so that the caller can store them. here: the processes that share the classes; what one of them puts into
+        its `known` is then to be found in that of all. progress: windows done, of all.
         """
-        known = known or {}
-        self.scale_ = self._scale(source)
+        known = {} if known is None else known
+        self.scale_ = self._scale(source, here)
         examples = self.select(source)
-        counts = np.array([len(each) for each in examples])
-        weights = []
-        for label, each in enumerate(examples):
-            if label in known:
-                weights.append(known[label])
-            else:
-                weights.append(self._fit_examples(source, each))
-                if done:
-                    done(label, weights[-1])
-            progress(int(counts[: label + 1].sum()), int(counts.sum()))
-        self.weights_ = np.stack(weights)
+        counts = [len(each) for each in examples]
+        there = here.agree(lambda: [label for label in range(len(examples)) if label in known])
+        count = here.counter(sum(counts[label] for label in there))
+        largest_first = sorted(set(range(len(examples))).difference(there), key=lambda label: -counts[label])
+        for label in here.deal(largest_first):
+            known[label] = self._fit_examples(source, examples[label])
+            progress(count(counts[label]), sum(counts))
+        here.wait()
+        self.weights_ = np.stack([known[label] for label in range(len(examples))])
         return self
 
     def fit_class(self, source: WindowSource, label: int) -> Weights:
@@ -214,8 +214,8 @@ class BoxRegressor:
         rng = np.random.default_rng([self.seed, label])
         return np.sort(rng.choice(rows, self.max_windows_per_class, replace=False))
 
-    def _scale(self, source: WindowSource) -> float:
-        return self.target_norm / feature_norm(source, self.layer, self.norm_seed)
+    def _scale(self, source: WindowSource, here: Processes = ALONE) -> float:
+        return self.target_norm / feature_norm(source, self.layer, self.norm_seed, here=here)
 
 
 def whiten(offsets: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], ...]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import ssyrk
 
+from spp_det.threads import one_blas_thread
 from spp_det.training.source import Vectors
 
 _ROWS = 2048  # examples that are multiplied at a time
@@ -20,6 +21,7 @@ def solve_ridge(
     """The W of least |X W - Y|^2 + regularisation |W|^2: float64 [dim, T].
 
     blocks: float32 [any, dim], X row block by row block; targets: Y, [n, T].
+    The bits are the same for any number of threads: a product with itself is, by OpenBLAS, and the rest goes by one.
     Memory is one square matrix of the lesser of dim and n, and what it is made of: 2,048 rows at a time of X where
     there are more rows than columns, X where there are fewer.
     """
@@ -37,7 +39,8 @@ def _primal(
     seen = 0
     for rows in _stacked(blocks, dim):
         ssyrk(1.0, rows.T, beta=1.0, c=gram, lower=True, overwrite_c=True)
-        moments += rows.T @ targets[seen : seen + len(rows)].astype(np.float32)
+        with one_blas_thread():
+            moments += rows.T @ targets[seen : seen + len(rows)].astype(np.float32)
         seen += len(rows)
     return _solve(gram, moments, regularisation)
 
@@ -54,7 +57,8 @@ def _dual(
     gram = np.zeros((seen, seen), np.float32, order="F")
     ssyrk(1.0, examples.T, c=gram, trans=True, lower=True, overwrite_c=True)
     coefficients = _solve(gram, targets, regularisation)
-    return (examples.T @ coefficients.astype(np.float32)).astype(np.float64)
+    with one_blas_thread():
+        return (examples.T @ coefficients.astype(np.float32)).astype(np.float64)
 
 
 def _solve(
@@ -62,8 +66,9 @@ def _solve(
 ) -> npt.NDArray[np.float64]:
     """(gram + regularisation I)^-1 right, of the lower triangle of `gram`, which is overwritten."""
     np.einsum("ii->i", gram)[:] += np.float32(regularisation)
-    factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    return cho_solve(factor, right.astype(np.float32), check_finite=False).astype(np.float64)
+    with one_blas_thread():
+        factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        return cho_solve(factor, right.astype(np.float32), check_finite=False).astype(np.float64)
 
 
 def _stacked(blocks: Iterable[Vectors], dim: int) -> Iterator[Vectors]:

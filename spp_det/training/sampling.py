@@ -112,28 +112,38 @@ def sample_chunk(
     chunk: int,
     inputs: npt.NDArray[Any],
     read: Callable[..., npt.NDArray[Any]] | None = None,
+    share: slice | None = None,
 ) -> npt.NDArray[np.int64]:
     """Fill `inputs`, [iterations, batch, ...], with what `read` gives of windows; returns their labels, int64.
 
     The labels are [iterations, batch], a negative's is K. In every batch the positives come first.
     read: called as `source.pooled` is, which is also what None stands for.
+    share: the rows of every batch of `settings.batch_size` that are wanted, None for all; inputs and labels have no
+    others.
     """
     read = read or source.pooled
     rng = np.random.default_rng([seed, chunk])
-    iterations, batch = inputs.shape[:2]
+    iterations, batch = len(inputs), inputs.shape[1] if share is None else settings.batch_size
     positives = settings.positives_of(batch)
     places = np.arange(iterations * batch).reshape(iterations, batch)
     free = [rng.permutation(places[:, :positives].ravel()), rng.permutation(places[:, positives:].ravel())]
-    rows = inputs.reshape(iterations * batch, *inputs.shape[2:])
-    labels = np.zeros(iterations * batch, np.int64)
+    wanted = np.full((iterations, batch), -1)  # the row of `rows` of each place
+    wanted[:, share or slice(None)] = np.arange(iterations * inputs.shape[1]).reshape(inputs.shape[:2])
+    row_of = wanted.ravel()
+    rows = inputs.reshape(iterations * inputs.shape[1], *inputs.shape[2:])
+    labels = np.zeros(len(rows), np.int64)
     used = [0, 0]
     for visit in plan_chunk(source, settings, rng, len(free[0]), len(free[1])):
         counts = [visit.num_positives, len(visit.boxes) - visit.num_positives]
         at = np.concatenate([free[kind][used[kind] : used[kind] + counts[kind]] for kind in (0, 1)])
         used = [used[0] + counts[0], used[1] + counts[1]]
-        rows[at] = read(visit.image, visit.boxes, flipped=visit.flipped, scale_indices=visit.scale_indices)
-        labels[at] = visit.labels
-    return labels.reshape(iterations, batch)
+        ours = row_of[at] >= 0
+        if not ours.any():
+            continue
+        scales = None if visit.scale_indices is None else visit.scale_indices[ours]
+        rows[row_of[at[ours]]] = read(visit.image, visit.boxes[ours], flipped=visit.flipped, scale_indices=scales)
+        labels[row_of[at[ours]]] = visit.labels[ours]
+    return labels.reshape(inputs.shape[:2])
 
 
 def _draw(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.errors import SppDetError
+from spp_det.processes import ALONE, Processes
 from spp_det.structures import Mask
 from spp_det.threads import multiply
 from spp_det.training.dual import solve_dual
@@ -146,18 +147,27 @@ class LinearSVMs:
         return svms
 
 
-def feature_norm(source: WindowSource, layer: str, seed: int = 3, max_images: int = 200, max_boxes: int = 200) -> float:
+def feature_norm(
+    source: WindowSource,
+    layer: str,
+    seed: int = 3,
+    max_images: int = 200,
+    max_boxes: int = 200,
+    here: Processes = ALONE,
+) -> float:
     """The mean L2 norm of features over random images and random windows of them (spp_feature_stats.m).
 
-    Raises SppDetError where there is no window, or every feature is zero.
+    here: the processes that look at the images together. Raises SppDetError where there is no window, or every feature
+    is zero.
     """
     rng = np.random.default_rng(seed)
-    norms = []
+    drawn = []
     for index in np.sort(rng.permutation(len(source))[:max_images]):
         boxes = source.windows(int(index)).boxes
         chosen = boxes[np.sort(rng.permutation(len(boxes))[:max_boxes])]
         if len(chosen):
-            norms.append(np.linalg.norm(source.features(int(index), chosen, layer), axis=1))
+            drawn.append((int(index), chosen))
+    norms = here.share(lambda image: np.linalg.norm(source.features(*image, layer), axis=1).tolist(), drawn)
     mean = float(np.concatenate(norms).mean(dtype=np.float64)) if norms else 0.0
     if not mean:
         raise SppDetError(f"the training images have no window, or all features of {layer} are zero")

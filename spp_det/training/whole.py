@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
-from spp_det.parallel import available_cores
+from spp_det.processes import LONE, Team
 from spp_det.regions import RCNNRegions
 from spp_det.regions.rcnn import Warped
 from spp_det.regions.spp import blocks, cells_within
@@ -39,14 +39,16 @@ def finetune_whole(
     settings: FinetuneSettings,
     checkpoint: Path | None = None,
     progress: Progress = silent,
+    team: Team = LONE,
 ) -> Log:
     """Tune the trunk from a convolution on, and the head, in place; see `Trunk.learn_from` and `tune`.
 
     The bytes are the same for any number of threads: each part of a batch has its own, and their sum has an order.
     """
-    regions.trunk.learn_from(first_conv)
+    regions.trunk.to(team.device).learn_from(first_conv)
+    regions.head.to(team.device)
     with _single_threads() as pool:
-        log = tune(TunedWhole(regions, source, pool), source, settings, checkpoint, progress)
+        log = tune(TunedWhole(regions, source, pool, team), source, settings, checkpoint, progress, team)
     regions.trunk.learn_from(0)
     return log
 
@@ -54,11 +56,13 @@ def finetune_whole(
 class TunedWhole:
     """A trunk and a head, which see warped crops."""
 
-    def __init__(self, regions: RCNNRegions, source: ImageSource, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, regions: RCNNRegions, source: ImageSource, pool: ThreadPoolExecutor, team: Team = LONE) -> None:
         self.regions = regions
+        self.team = team
         self.source = source
         self.pool = pool
         self.module = nn.ModuleDict({"trunk": regions.trunk, "head": regions.head})
+        self.head = team.wrap(regions.head)
         self.learning = [weight for weight in regions.trunk.parameters() if weight.requires_grad]
 
     def room(self, iterations: int, batch: int) -> Warped:
@@ -71,13 +75,13 @@ class TunedWhole:
         """Warped crops, [n]; scales mean nothing to them."""
         return self.regions.warp(*self.source.image(index, boxes, flipped))
 
-    def backward(self, inputs: Warped, labels: Tensor, bfloat16: bool) -> tuple[Tensor, Tensor]:
+    def backward(self, inputs: Warped, labels: Tensor, bfloat16: bool, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         """See `Tuned`."""
         parts = list(blocks(len(inputs), PART))
         pooled = list(self.pool.map(lambda part: self._pooled(inputs[part], bfloat16), parts))
         vectors = torch.cat([part.detach() for part in pooled]).requires_grad_()
-        logits, loss = classify(self.regions.head, vectors, labels, bfloat16)
-        loss.backward()
+        logits, loss = classify(self.head, vectors, labels, bfloat16)
+        (loss * weight).backward()
         if self.learning:
             assert vectors.grad is not None
             self._add_up(pooled, [vectors.grad[part] for part in parts])
@@ -85,8 +89,8 @@ class TunedWhole:
 
     def _pooled(self, crops: Warped, bfloat16: bool) -> Tensor:
         """The pooled vectors of crops, float32 [n, D], through which gradients flow."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            maps = self.regions.trunk(self.regions.tensor(crops))
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bfloat16):
+            maps = self.regions.trunk(self.regions.tensor(crops).to(self.team.device))
         return pool_whole(maps, self.regions)
 
     def _add_up(self, pooled: list[Tensor], gradients: list[Tensor]) -> None:
@@ -94,7 +98,8 @@ class TunedWhole:
         pairs = zip(pooled, gradients, strict=True)
         found = self.pool.map(lambda pair: torch.autograd.grad(pair[0], self.learning, pair[1]), pairs)
         for weight, each in zip(self.learning, zip(*found, strict=True), strict=True):
-            weight.grad = torch.empty_like(weight).copy_(torch.stack(each).sum(0))  # the optimizer wants equal strides
+            total = self.team.sum(torch.stack(each).sum(0)) / self.team.world
+            weight.grad = torch.empty_like(weight).copy_(total)  # the optimizer wants equal strides
 
 
 def pool_whole(maps: Tensor, regions: RCNNRegions) -> Tensor:
@@ -110,7 +115,7 @@ def _single_threads() -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # for this thread, and those to come
     try:
-        with ThreadPoolExecutor(available_cores(), "crops") as pool:
+        with ThreadPoolExecutor(before, "crops") as pool:
             yield pool
     finally:
         torch.set_num_threads(before)

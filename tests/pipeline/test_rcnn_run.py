@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import spp_det.pipeline.learn
-import spp_det.pipeline.vectors
 from spp_det import Detector
 from spp_det.config import Config, load_config
 from spp_det.detection.bundle import load_detector
@@ -19,7 +18,7 @@ from spp_det.errors import ConfigError, WeightsError
 from spp_det.files import read_arrays, write_arrays
 from spp_det.pipeline import evaluate_run, train
 from spp_det.pipeline.packs import Packs
-from spp_det.pipeline.store import Store
+from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.training import Run
 from spp_det.regions import RCNNRegions
 
@@ -138,9 +137,16 @@ def test_stopped_twice_it_ends_in_the_same_bytes(
         with pytest.raises(KilledError):
             start()
     assert list(tmp_path.rglob("finetune/*/checkpoint.safetensors"))
+    write = StageFolder.write
+
+    def three(stage: StageFolder, name: str, arrays: dict[str, np.ndarray]) -> None:
+        if len(stage.names()) == 3:
+            raise KilledError
+        write(stage, name, arrays)
+
     with monkeypatch.context() as patch:
-        patch.setattr(spp_det.pipeline.vectors, "track", lambda items, *_: iter([*items[:3], None]))
-        with pytest.raises(TypeError):
+        patch.setattr(StageFolder, "write", three)
+        with pytest.raises(KilledError):
             start()
     assert len(Packs(next(tmp_path.glob("store/vectors/*"))).names()) == 3
     start()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
 from pathlib import Path
 
@@ -104,10 +105,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
-def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "aside")
     path = tmp_path / "value.json"
     write_json(path, {"old": 1})
-    (tmp_path / f".value.json.{os.getpid()}.part").symlink_to("/dev/full")
+    (tmp_path / ".value.json.aside.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device.*value.json"):
         write_json(path, {"new": "x" * 10_000})
     assert read_json(path) == {"old": 1}

@@ -32,7 +32,8 @@ def test_against_plain_lists() -> None:
         cache.keep(label, kept)
         plain[label] = [key for key, keep in zip(plain[label], kept, strict=True) if keep]
         if step % 13 == 12:
-            cache = NegativeCache.from_state(cache.state())
+            state, cache = cache.state(), NegativeCache(3, 4)
+            cache.take_over(state, range(4))
         for label in range(4):
             expected = np.array([[i, w, i * w] for i, w in plain[label]], np.float32).reshape(-1, 3)
             np.testing.assert_array_equal(cache.features(label), expected)
@@ -51,6 +52,7 @@ def test_rows_are_used_again() -> None:
 
 
 def test_an_empty_cache_goes_through_its_state() -> None:
-    again = NegativeCache.from_state(NegativeCache(3, 2).state())
+    again = NegativeCache(3, 2)
+    again.take_over(NegativeCache(3, 2).state(), [0, 1])
     assert again.features(1).shape == (0, 3)
     assert len(again.rows_of) == 2

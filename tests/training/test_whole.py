@@ -118,10 +118,9 @@ def test_it_learns_to_tell_the_squares() -> None:
     assert log[-1]["loss"] < 0.75 * log[0]["loss"]
 
 
-def test_the_bytes_do_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_do_not_depend_on_the_threads() -> None:
     found = []
-    for cores, threads in ((1, 1), (3, 2)):
-        monkeypatch.setattr(whole, "available_cores", lambda cores=cores: cores)
+    for threads in (1, 3):
         torch.set_num_threads(threads)
         tuned = regions()
         finetune_whole(tuned, Pictures(), 1, SETTINGS)
