@@ -129,6 +129,12 @@ class SVMConfig(_Table, frozen=True):
     retrain_after: int = 2000
     passes: int = 1
     near_duplicates: Rule = "paper"
+    standardise: bool = False  # learn on vectors of mean 0 and deviation 1
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that results depend on; a newer one than many a store only where it is used."""
+        table = msgspec.to_builtins(self)
+        return {name: value for name, value in table.items() if value or name != "standardise"}
 
 
 class RegressConfig(_Table, frozen=True):
@@ -214,6 +220,7 @@ def _faults(config: Config) -> list[tuple[str, str]]:
             "finetune.standardise",
             "is for pooled windows" if tune.standardise and config.regions.kind == "rcnn" else "",
         ),
+        ("svm.standardise", "is for pooled windows" if svm.standardise and config.regions.kind == "rcnn" else ""),
         (
             "detect.vote",
             "moves what the regressor has moved: it needs regress.enabled"

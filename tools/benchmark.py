@@ -187,7 +187,7 @@ def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
 def measure_export(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `export`."""
     from spp_det.datasets import VOCDataset
-    from spp_det.evaluation.export_speed import compare_exports, export_table, write_untrained
+    from spp_det.evaluation.export_speed import compare_exports, export_table, start_table, write_untrained
     from spp_det.parts import spread
 
     prepare()
@@ -198,6 +198,7 @@ def measure_export(args: argparse.Namespace) -> dict[str, Any]:
         untrained = {} if args.run else write_untrained(folder, args.trunk, args.weights, args.scale)
         result = compare_exports(untrained or {args.run.name: args.run}, folder, images, args.windows, progress=show)
     console.print(export_table(result))
+    console.print(start_table(result))
     return result
 
 

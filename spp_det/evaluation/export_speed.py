@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from spp_det.detection import Detector
 from spp_det.detection.bundle import load_detector, save_detector
 from spp_det.evaluation.detect_speed import Untrained
-from spp_det.evaluation.timing import TITLES, fill_windows, time_sides, without_proposals
+from spp_det.evaluation.timing import fill_windows, time_sides, without_proposals
 from spp_det.networks.precision import multiplies_bfloat16
 from spp_det.regions import SPPRegions
 from spp_det.structures import Image
@@ -24,15 +25,18 @@ from spp_det.training import BoxRegressor, LinearSVMs
 from spp_det.watch import Watch
 
 START = """
-import json, resource, sys, time
+import json, re, sys, time
 begin = time.perf_counter()
 from spp_det import Detector
 detector = getattr(Detector, sys.argv[1])(sys.argv[2])
 loaded = time.perf_counter() - begin
 detector.detect(sys.argv[3])
 ended = time.perf_counter() - begin
-print(json.dumps([loaded, ended, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())  # ru_maxrss counts the parent's memory, too
+print(json.dumps([loaded, ended, int(peak[1]) / 1024]))
 """
+ONNX = "onnxruntime"
+STAGES = {"maps_s": "maps", "first_look_s": "look", "pooling_s": "pooling", "fc_s": "fc", "rest_s": "rest"}
 PROCESSES = 3  # of each side: the median of their times counts
 
 
@@ -75,8 +79,8 @@ def compare_exports(
         sides[f"{name}, torch, float32"] = plain
         if multiplies_bfloat16():
             sides[f"{name}, torch, bfloat16"] = load_detector(run, precision="bfloat16")
-        sides[f"{name}, onnxruntime"] = exported = Detector.load_onnx(out)
-        started |= {f"{name}, torch, float32": ("load", run), f"{name}, onnxruntime": ("load_onnx", out)}
+        sides[f"{name}, {ONNX}"] = exported = Detector.load_onnx(out)
+        started |= {f"{name}, torch, float32": ("load", run), f"{name}, {ONNX}": ("load_onnx", out)}
         difference[name] = max(_difference(plain, exported, image, num_windows) for _, image in images)
         sizes[name] = sum(path.stat().st_size for path in out.iterdir())
     seconds = time_sides(images, sides, num_windows, dict.fromkeys(sides, repeats), progress)
@@ -90,25 +94,35 @@ def compare_exports(
 
 
 def export_table(result: dict[str, Any]) -> Table:
-    """The result of `compare_exports` as a table to print."""
+    """The stages of `compare_exports`, a side to a row, narrow enough for 80 columns."""
     sides = result["sides"]
-    table = Table(title=f"median of {result['images']} images; {result['windows']} windows")
-    table.add_column("")
-    for name in sides:
-        table.add_column(name, justify="right")
-    for stage, title in TITLES.items():
-        if any(stage in side for side in sides.values()):
-            table.add_row(
-                f"{title}, ms", *(f"{1e3 * side[stage]:.1f}" if stage in side else "" for side in sides.values())
-            )
-    table.add_row("without proposals, ms", *(f"{1e3 * without_proposals(side):.1f}" for side in sides.values()))
-    for key, title in {"start_s": "import and load, s", "first_s": "and the first image, s"}.items():
-        table.add_row(title, *(f"{side[key]:.2f}" if key in side else "" for side in sides.values()))
-    table.add_row(
-        "peak memory, MB", *(f"{side['peak_mb']:.0f}" if "peak_mb" in side else "" for side in sides.values())
-    )
+    stages = {stage: title for stage, title in STAGES.items() if any(stage in side for side in sides.values())}
+    title = f"ms an image, median of {result['images']}; {result['windows']} windows"
+    table = _by_side(title, [*stages.values(), "all"])
+    for name, side in sides.items():
+        found = [f"{1e3 * side[stage]:.1f}" if stage in side else "" for stage in stages]
+        table.add_row(*name.split(", ", 1), *found, f"{1e3 * without_proposals(side):.1f}")
     differences = ", ".join(f"{name} {value:.1e}" for name, value in result["difference"].items())
-    table.caption = f"largest difference of a score, float32: {differences}"
+    table.caption = f"largest difference of a score from torch, both in float32: {differences}"
+    return table
+
+
+def start_table(result: dict[str, Any]) -> Table:
+    """What a new process of each side takes until its first image is done."""
+    table = _by_side("a new process", ["loaded, s", "an image, s", "peak, MB", "folder, MB"])
+    for name, side in result["sides"].items():
+        if "start_s" in side:
+            run, engine = name.split(", ", 1)
+            size = f"{result['bytes'][run] / 1e6:.0f}" if engine == ONNX else ""
+            facts = f"{side['start_s']:.2f}", f"{side['first_s']:.2f}", f"{side['peak_mb']:.0f}", size
+            table.add_row(run, engine, *facts)
+    return table
+
+
+def _by_side(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run", "by", *headings):
+        table.add_column(heading, justify="left" if heading in ("run", "by") else "right", no_wrap=True)
     return table
 
 

@@ -35,14 +35,16 @@ class PeerSettings:
 
     frozen: how many of the trunk's layers stay as they are, counted from the image in the order of `trunk.body`; None:
     all. short_side: px of the image. rate: the learning rate of SGD, reached over `warm_up` steps and divided by 10
-    after `drop` of all epochs. batch_size: images of a step. regions: an image's regions that the box head learns from,
-    512 by default in torchvision. bfloat16: by torch's autocast; boxes and anchors stay float32.
+    after `drop` of all epochs; trunk_rate: that of the trunk's layers over the others'.
+    batch_size: images of a step. regions: an image's regions that the box head learns from, 512 by default in
+    torchvision. bfloat16: by torch's autocast; boxes and anchors stay float32.
     """
 
     frozen: int | None = None
     short_side: int = 400
     epochs: int = 20
     rate: float = 0.01
+    trunk_rate: float = 0.1
     batch_size: int = 2
     regions: int = 128
     drop: float = 0.75
@@ -84,7 +86,10 @@ class PeerTraining:
                 layer.requires_grad_(True)
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         momentum, decay = settings.momentum, settings.weight_decay
-        self.optimizer = torch.optim.SGD(self.weights, lr=0.0, momentum=momentum, weight_decay=decay)
+        of_trunk = {id(weight) for weight in self.learning.parameters()}
+        groups = [[weight for weight in self.weights if (id(weight) in of_trunk) == trunk] for trunk in (False, True)]
+        parts = [{"params": group} for group in groups if group]
+        self.optimizer = torch.optim.SGD(parts, lr=0.0, momentum=momentum, weight_decay=decay)
         self.epochs_done = 0
         self.losses: list[float] = []
         self._seen: dict[tuple[str, bool], tuple[ImageList, Tensor, dict[str, Tensor]]] = {}
@@ -108,8 +113,9 @@ class PeerTraining:
             torch.manual_seed(int(np.random.SeedSequence([settings.seed, self.epochs_done, 1]).generate_state(1)[0]))
             for number in range(batches):
                 batch = order[number * settings.batch_size :][: settings.batch_size]
-                for group in self.optimizer.param_groups:
-                    group["lr"] = settings.rate_at(self.epochs_done * batches + number, settings.epochs * batches)
+                rate = settings.rate_at(self.epochs_done * batches + number, settings.epochs * batches)
+                for group, factor in zip(self.optimizer.param_groups, (1.0, settings.trunk_rate), strict=False):
+                    group["lr"] = rate * factor
                 losses.append(self._step([(ids[i], settings.flip and bool(rng.random() < 0.5)) for i in batch]))
                 progress(number + 1, batches)
         self.losses.append(float(np.mean(losses)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.config import Config, config_from, config_to_dict, config_to_toml
+from spp_det.config import Config, config_from, config_to_dict, config_to_toml, parse_setting
 from spp_det.datasets import Dataset, Recognised, recognise
 from spp_det.errors import DataError
 from spp_det.files import write_whole
@@ -20,9 +20,10 @@ from spp_det.parts import make_dataset
 MOST_IMAGES = 5000  # more take hours; data.max_images = N takes more
 SCALES = (480, 600, 800)  # px, short side
 AIM = 224.0  # px: how large the median object is on the chosen scale; the paper's size of a window
-FEW_IMAGES = 500  # up to here mirrored ones are learnt from, too
-FEW_OBJECTS = 1000  # up to here, and for few classes, narrow layers are enough
+FEW_OBJECTS = 1000  # up to here, and for few classes, no layers are tuned
 FEW_CLASSES = 10
+RARE = 20.0  # how many times an object counts then, among thousands of windows of background
+FEW_IMAGES = 500  # up to here fine-tuning sees mirrored images, too
 SCARCE = 10  # a class with fewer objects is told
 
 
@@ -73,9 +74,10 @@ def count_objects(dataset: Dataset) -> Counts:
     return Counts(images, dict(zip(dataset.class_names, numbers, strict=True)), np.array(sides), faults)
 
 
-def choose(counts: Counts) -> Choice:
+def choose(counts: Counts, overrides: Sequence[str] = ()) -> Choice:
     """Settings with which the default trunk learns these objects in minutes on an ordinary computer.
 
+    overrides: the user's own settings, which are not in the result; layers are tuned where they ask for it.
     Raises ValueError where there is no object.
     """
     if not counts.total:
@@ -83,28 +85,48 @@ def choose(counts: Counts) -> Choice:
     middle = float(np.median(counts.sides))
     scale = min(SCALES, key=lambda scale: abs(np.log(scale * middle / AIM)))
     few = counts.total <= FEW_OBJECTS and len(counts.objects) <= FEW_CLASSES
-    wide = 512 if few else 1024
-    flip = counts.images <= FEW_IMAGES
-    iterations = int(np.clip(round(50 * counts.total**0.5, -2), 300, 6000))
-    fast = iterations * 7 // 10
-    settings: dict[str, Any] = {
-        "maps": {"scales": [scale]},
-        "finetune": {
-            "iterations": iterations,
-            "rates": [[fast, 0.001], [iterations - fast, 0.0001]],
-            "hidden": [wide, wide],
-            "flip": flip,
-        },
-        "evaluate": {"method": "area"},
-    }
-    why = (
+    table, why = _pooled(counts) if few and not _asks_for_layers(overrides) else _tuned(counts, few)
+    said = (
         "trunk: EfficientNet-Lite0, as ImageNet taught it",
         f"image size: {scale} px, the shorter side; the median object is {middle:.2f} of it",
-        f"fine-tuning: {iterations:,} iterations, for {counts.total:,} objects",
-        f"fc6, fc7: {wide} numbers each, for {counts.total:,} objects of {_of_classes(len(counts.objects))}",
-        f"mirrored images: {'learnt from too' if flip else 'not learnt from'}, with {counts.images:,} images",
+        *why,
     )
-    return Choice(settings, why)
+    return Choice({"maps": {"scales": [scale]}, **table, "evaluate": {"method": "area"}}, said)
+
+
+def _asks_for_layers(overrides: Sequence[str]) -> bool:
+    """Whether settings of the user's own make sense with fine-tuned layers only."""
+    settings = [parse_setting(text) for text in overrides]
+    tuned = any(key.startswith("finetune.") and (key, value) != ("finetune.iterations", 0) for key, value in settings)
+    return tuned or any(key == "svm.layer" and value != "pool5" for key, value in settings)
+
+
+def _pooled(counts: Counts) -> tuple[dict[str, Any], list[str]]:
+    """Tables, and lines: SVMs on pooled vectors; layers that start at random learn too little of so few objects."""
+    tables = {
+        "finetune": {"iterations": 0, "hidden": [8, 8]},  # the layers are there, and nobody reads them
+        "svm": {"layer": "pool5", "positive_weight": RARE, "standardise": True},
+        "detect": {"vote": True},
+    }
+    objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
+    why = [f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}", "boxes: moved by votes"]
+    return tables, why
+
+
+def _tuned(counts: Counts, few: bool) -> tuple[dict[str, Any], list[str]]:
+    """Tables, and lines: SVMs on fine-tuned layers."""
+    wide, flip = 512 if few else 1024, counts.images <= FEW_IMAGES
+    iterations = int(np.clip(round(50 * counts.total**0.5, -2), 300, 6000))
+    fast = iterations * 7 // 10
+    rates = [[fast, 0.001], [iterations - fast, 0.0001]]
+    tables = {"finetune": {"iterations": iterations, "rates": rates, "hidden": [wide, wide], "flip": flip}}
+    objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
+    why = [
+        f"fine-tuning: {iterations:,} iterations, for {counts.total:,} objects",
+        f"fc6, fc7: {wide:,} numbers each, for {objects}",
+        f"mirrored images: {'learnt from too' if flip else 'not learnt from'}, with {counts.images:,} images",
+    ]
+    return tables, why
 
 
 @dataclass(frozen=True)
@@ -143,7 +165,7 @@ def plan_training(data: str | PathLike[str], overrides: Sequence[str] = ()) -> P
         dataset = make_dataset(first, first.data.train)
     counts = count_objects(dataset)
     try:
-        choice = choose(counts)
+        choice = choose(counts, overrides)
     except ValueError as fault:
         raise DataError(data, f"{fault} in the {len(dataset)} images of {first.data.train}") from None
     config = config_from({**table, **choice.settings}, source, overrides)

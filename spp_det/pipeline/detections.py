@@ -100,9 +100,13 @@ def open_tested(
 
 def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
     """The folder of the detections of a split by a detector of a digest."""
-    tables = ("regions", "svm", "regress", "detect")
+    tables = ("regions", "regress", "detect")
     settings: dict[str, Any] = {name: msgspec.to_builtins(getattr(config, name)) for name in tables}
-    settings |= {"maps": config.maps.shaping(), "precision": str(compute_dtype(config.precision))}
+    settings |= {
+        "svm": config.svm.shaping(),
+        "maps": config.maps.shaping(),
+        "precision": str(compute_dtype(config.precision)),
+    }
     inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
     return store.stage("detect", DETECT_VERSION, settings, inputs)
 

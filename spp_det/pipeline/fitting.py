@@ -59,7 +59,7 @@ def _config(known: Config | None, dataset: Dataset, settings: Sequence[str]) -> 
     """The detector's own configuration, or one chosen by the images, for this data set."""
     if known is None:
         try:
-            table = choose(count_objects(dataset)).settings
+            table = choose(count_objects(dataset), settings).settings
         except ValueError as fault:
             raise ConfigError(f"{fault} in the {len(dataset)} images") from None
     else:

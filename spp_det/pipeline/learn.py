@@ -26,8 +26,10 @@ from spp_det.training import (
     BoxRegressor,
     FinetuneSettings,
     LinearSVMs,
+    Moments,
     SamplingSettings,
     Standardised,
+    StandardisedSource,
     finetune,
     finetune_whole,
     standardise,
@@ -139,7 +141,11 @@ def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config, here: 
     checkpoint = stage.path("checkpoint.safetensors")
     with progress(f"SVMs on {svm.layer}") as show:
         exchange = svm.layer != "pool5" and (svm.layer, False) not in source.stored  # else they are as quick to make
-        svms, log = train_svms(source, svm.layer, make_svm_settings(config), checkpoint, show, here, exchange)
+        moments = Moments.draw(source, svm.layer, config.seed) if svm.standardise else None
+        examples = source if moments is None else StandardisedSource(source, moments)
+        svms, log = train_svms(examples, svm.layer, make_svm_settings(config), checkpoint, show, here, exchange)
+        if moments is not None:
+            moments.fold(svms)
     here.wait()
     if here.first:
         write_arrays(stage.path("svms.safetensors"), svms.state())

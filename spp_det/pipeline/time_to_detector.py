@@ -33,30 +33,25 @@ from spp_det.structures import Detections, Image
 from spp_det.tooling import progress
 
 OURS, THEIRS = "spp_det", "Faster R-CNN"
-POOLED = ("finetune.iterations=0", "finetune.hidden=[8, 8]", "svm.layer=pool5")  # fc6 and fc7 are there and not used
-TUNED = ("finetune.hidden=[512, 512]", "finetune.flip=true", "svm.layer=fc7")
 VARIANTS: dict[str, tuple[str, ...]] = {  # what `choose` says, and changes of it
     "as chosen": (),
-    "pool5": POOLED,
-    "fc7, 400 at rate 0.01": (*TUNED, "finetune.iterations=400", "finetune.rates=[[300, 0.01], [100, 0.001]]"),
-    "fc7, 400 at rate 0.01, all background": (
-        *TUNED,
-        "finetune.iterations=400",
-        "finetune.rates=[[300, 0.01], [100, 0.001]]",
-        "finetune.negative_overlap=[0.0, 0.5]",
-    ),
-    "pool5, C = 0.01": (*POOLED, "svm.C=0.01"),
-    "pool5, positives count 20 times": (*POOLED, "svm.positive_weight=20.0"),
-    "pool5, 400 px": (*POOLED, "maps.scales=[400]"),
-    "fc7, 400 iterations": (*TUNED, "finetune.iterations=400", "finetune.rates=[[300, 0.001], [100, 0.0001]]"),
-    "fc7, 2000 iterations": (*TUNED, "finetune.iterations=2000", "finetune.rates=[[1400, 0.001], [600, 0.0001]]"),
+    "no votes": ("detect.vote=false",),
+    "not standardised": ("svm.standardise=false",),
+    "R-CNN's SVMs": ("svm.standardise=false", "svm.positive_weight=2.0", "detect.vote=false"),
+    "fc7, fine-tuned": ("svm.layer=fc7",),
+    "fc7, standardised, factors": ("svm.layer=fc7", "finetune.standardise=true", "finetune.rank=[128, 128]"),
 }
 PEERS: dict[str, PeerSettings] = {
     "frozen trunk": PeerSettings(frozen=None),
-    "stages 3 to 7 learn": PeerSettings(frozen=4),
-    "all layers learn": PeerSettings(frozen=0),
+    "frozen trunk, 10 epochs": PeerSettings(frozen=None, epochs=10),
+    "frozen trunk, rate 0.03": PeerSettings(frozen=None, rate=0.03),
+    "frozen trunk, 480 px": PeerSettings(frozen=None, short_side=480),
+    "stages 6 and 7 learn": PeerSettings(frozen=7, epochs=10, bfloat16=False),
+    "stages 6 and 7 learn, 480 px": PeerSettings(frozen=7, short_side=480, epochs=10, bfloat16=False),
+    "stages 3 to 7 learn": PeerSettings(frozen=4, epochs=10, bfloat16=False),
+    "all layers learn": PeerSettings(frozen=0, epochs=10, bfloat16=False),
 }
-TESTED_AFTER = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of a peer's epochs
+TESTED_AFTER = (0.25, 0.5, 0.75, 1.0)  # of a peer's epochs
 
 Part = Callable[[], Iterator[None]]
 
@@ -107,9 +102,9 @@ class Race:
         out = self.folder / "spp_det"
         shutil.rmtree(out, ignore_errors=True)  # what a stopped run left is not timed: it starts again
         begin = Seconds.now()
-        settings = choose(count_objects(self.learn)).settings
-        table = {"data": {"root": "images of one class"}, **settings}
-        config = config_from(table, name, [*self.overrides, *changes])
+        own = [*self.overrides, *changes]
+        table = {"data": {"root": "images of one class"}, **choose(count_objects(self.learn), own).settings}
+        config = config_from(table, name, own)
         train(config, out / "run", out / "store", dataset=self.learn)
         spent = Seconds.now() - begin
         stages = {title: stage["seconds"] for title, stage in read_json(out / "run" / "run.json")["stages"].items()}

@@ -170,7 +170,7 @@ class Run:
         plan["fine-tuning"] = tuned
         if whole and not self.frozen_crops:
             plan[_crops(svm.layer)] = basis.stage(store, "vectors", {"layer": svm.layer}, finetune=tuned.key)
-        plan["SVMs"] = basis.stage(store, "svm", svm, **self._on(svm.layer, tuned))
+        plan["SVMs"] = basis.stage(store, "svm", svm.shaping(), **self._on(svm.layer, tuned))
         if regress.enabled:
             plan["box regression"] = basis.stage(store, "regress", regress, **self._on(regress.layer, tuned))
         return plan

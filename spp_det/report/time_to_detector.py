@@ -69,6 +69,7 @@ def points_table(points: Points) -> Table:
 def plot_points(points: Points, title: str, path: Path, method: str = "11point") -> None:
     """Draws AP against the time of either clock, a row for each number of images, into an image file."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     counts = sorted({point["images"] for point in points})
     figure = Figure(figsize=(11, 0.8 + 3.6 * len(counts)), layout="constrained")
@@ -77,7 +78,9 @@ def plot_points(points: Points, title: str, path: Path, method: str = "11point")
         for axes, (clock, label) in zip(row, CLOCKS.items(), strict=True):
             _draw([point for point in points if point["images"] == images], axes, clock, method)
             axes.set(xscale="log", xlabel=label, title=f"{images} images to learn from")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(which="both", alpha=0.3)
         row[0].set_ylabel("average precision, %")
         row[0].legend(loc="lower right", fontsize="small")

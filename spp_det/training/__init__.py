@@ -2,6 +2,7 @@
 
 from spp_det.training.finetune import PAPER_RATES, RELEASED_RATES, FinetuneSettings, finetune
 from spp_det.training.mining import SvmMemory, SvmSettings, train_class
+from spp_det.training.moments import Moments, StandardisedSource
 from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
 from spp_det.training.source import PooledSource, Windows, WindowSource
@@ -17,10 +18,12 @@ __all__ = [
     "BoxRegressor",
     "FinetuneSettings",
     "LinearSVMs",
+    "Moments",
     "PooledSource",
     "RegressionMemory",
     "SamplingSettings",
     "Standardised",
+    "StandardisedSource",
     "SvmMemory",
     "SvmSettings",
     "WindowSource",

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spp_det.errors import SppDetError
 from spp_det.networks import FcHead, LowRankLinear
+from spp_det.training.moments import Moments
 from spp_det.training.source import PooledSource
-
-IMAGES, WINDOWS = 150, 30  # that the mean and the deviation are taken from: images, and windows of each
-LEAST = 0.1  # deviation, of that of all numbers: one that few windows have would become very large for those
 
 
 class Standardised(nn.Module):
@@ -21,7 +17,7 @@ class Standardised(nn.Module):
     160 are the mean that all share, and gradient descent is slow in all directions when it must be careful in one.
     `fold` gives the head weights that do the same on vectors as they are.
 
-    head: float32 [B, D] to logits; mean, deviation: float32 [D].
+    head: float32 [B, D] to logits; mean, deviation: float32 [D], the deviation above 0.
     """
 
     mean: Tensor
@@ -31,8 +27,7 @@ class Standardised(nn.Module):
         super().__init__()
         self.head = head
         self.register_buffer("mean", mean)
-        least = LEAST * float(deviation.square().mean().sqrt())
-        self.register_buffer("scale", 1 / deviation.clamp(min=max(least, 1e-12)))
+        self.register_buffer("scale", 1 / deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits float32 [B, K + 1] of vectors [B, D]."""
@@ -55,15 +50,5 @@ class Standardised(nn.Module):
 
 def standardise(head: FcHead, source: PooledSource, seed: int) -> Standardised:
     """A head behind the mean and the deviation of windows drawn by the seed. Raises SppDetError where there is none."""
-    rng = np.random.default_rng(seed)
-    vectors = []
-    for index in np.sort(rng.permutation(len(source))[:IMAGES]):
-        boxes = source.windows(int(index)).boxes
-        chosen = boxes[np.sort(rng.permutation(len(boxes))[:WINDOWS])]
-        if len(chosen):
-            vectors.append(source.pooled(int(index), chosen))
-    if not vectors:
-        raise SppDetError("the training images have no window")
-    drawn = np.concatenate(vectors)
-    mean, deviation = drawn.mean(axis=0, dtype=np.float64), drawn.std(axis=0, dtype=np.float64)
-    return Standardised(head, torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
+    moments = Moments.draw(source, "pool5", seed)
+    return Standardised(head, torch.from_numpy(moments.mean), torch.from_numpy(moments.deviation))

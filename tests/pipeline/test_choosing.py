@@ -54,22 +54,50 @@ def counts(images: int, objects: int, classes: int = 2, side: float = 0.4) -> Co
 @pytest.mark.parametrize(
     ("given", "scale", "iterations", "wide", "flip"),
     [
-        (counts(50, 60), 600, 400, 512, True),
-        (counts(2, 2), 600, 300, 512, True),
-        (counts(500, 1000), 600, 1600, 512, True),
         (counts(501, 1002), 600, 1600, 1024, False),
         (counts(100, 120, 12), 600, 500, 1024, True),
         (counts(5000, 20000, 20), 600, 6000, 1024, False),
-        (counts(50, 60, side=0.9), 480, 400, 512, True),
-        (counts(50, 60, side=0.05), 800, 400, 512, True),
+        (counts(501, 1002, side=0.05), 800, 1600, 1024, False),
     ],
 )
-def test_the_rule(given: Counts, scale: int, iterations: int, wide: int, flip: bool) -> None:
+def test_the_rule_for_many(given: Counts, scale: int, iterations: int, wide: int, flip: bool) -> None:
     settings = choose(given).settings
+    assert "svm" not in settings
     tune = settings["finetune"]
     assert settings["maps"]["scales"] == [scale]
     assert (tune["iterations"], tune["hidden"], tune["flip"]) == (iterations, [wide, wide], flip)
     assert sum(count for count, _ in tune["rates"]) == iterations
+
+
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [
+        (counts(50, 60), 600),
+        (counts(2, 2), 600),
+        (counts(500, 1000, 10), 600),
+        (counts(50, 60, side=0.9), 480),
+        (counts(50, 60, side=0.05), 800),
+    ],
+)
+def test_the_rule_for_few(given: Counts, scale: int) -> None:
+    choice = choose(given)
+    assert choice.settings["maps"]["scales"] == [scale]
+    assert choice.settings["finetune"]["iterations"] == 0
+    svm = choice.settings["svm"]
+    assert (svm["layer"], svm["positive_weight"], svm["standardise"]) == ("pool5", 20.0, True)
+    assert choice.settings["detect"] == {"vote": True}
+    assert "fc6, fc7: none" in "\n".join(choice.why)
+
+
+def test_who_asks_for_layers_gets_them() -> None:
+    few = counts(50, 60)
+    for own in (["finetune.iterations=2000"], ["svm.layer=fc7"], ["finetune.rank=[64, 64]"]):
+        settings = choose(few, own).settings
+        assert "svm" not in settings
+        tune = settings["finetune"]
+        assert (tune["iterations"], tune["hidden"], tune["flip"]) == (400, [512, 512], True)
+    for own in (["finetune.iterations=0"], ["svm.layer=pool5"], ["svm.C=0.01", "maps.scales=[160]"]):
+        assert choose(few, own).settings["svm"]["layer"] == "pool5"
 
 
 def test_objects_are_counted_without_difficult_and_broken_ones(coco: Path, shapes: Path) -> None:

@@ -23,14 +23,11 @@ from spp_det.report.time_to_detector import plot_points, points_table, verdict_l
 ROOT = Path(__file__).parent.parent.parent
 SETTINGS = PeerSettings(short_side=96, epochs=2, regions=16, warm_up=2)
 PEERS = {"frozen trunk": SETTINGS, "one layer learns": replace(SETTINGS, frozen=2, bfloat16=False)}
-OURS_TRIED = {name: VARIANTS[name] for name in ("as chosen", "pool5")}
+OURS_TRIED = {name: VARIANTS[name] for name in ("as chosen", "no votes")}
 QUICK = (
     "trunk.name=reference.tiny_trunk:tiny_trunk",
     "trunk.weights=random",
     "maps.scales=[96]",
-    "finetune.iterations=4",
-    "finetune.hidden=[8, 8]",
-    "finetune.batch_size=16",
     "proposals.max_windows=400",
 )
 

@@ -26,8 +26,8 @@ SETTINGS = FinetuneSettings(
 class Shifted(World):
     """Vectors with a large common mean, and deviations far from each other."""
 
-    def pooled(self, index, boxes, *, flipped=False, scale_indices=None):
-        found = super().pooled(index, boxes, flipped=flipped, scale_indices=scale_indices)
+    def features(self, index, boxes, layer):
+        found = super().features(index, boxes, layer)
         return (found * np.geomspace(0.5, 8, found.shape[1]) + 20).astype(np.float32)
 
 
