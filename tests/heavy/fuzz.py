@@ -20,6 +20,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,12 +30,15 @@ from corpora import Reader, readers, train_tiny
 from mutation import mutate
 from rich.console import Console
 from rich.table import Table
+from watching import processor_seconds
 
 from spp_det.errors import SppDetError
 
 SECONDS = 5  # of processor time, for one file
 MEMORY = 1 << 30  # bytes of address space, for one file
 STUCK = 30  # seconds of processor time without a word from a process: a reader that no signal reaches
+
+Work = Callable[[Reader, str, range, int, Connection], None]
 
 
 class TooLongError(Exception):
@@ -43,13 +47,13 @@ class TooLongError(Exception):
 
 @dataclass
 class Outcome:
-    """What came of one reader's files. faults: (number of the file, what came out)."""
+    """What came of one reader's files. faults: (number of the file, what came out, the file)."""
 
     read: int = 0
     refused: int = 0
     slowest: float = 0.0
     memory: int = 0  # bytes, the most that the process came to hold over what it began with
-    faults: list[tuple[int, str]] = field(default_factory=list)
+    faults: list[tuple[int, str, bytes]] = field(default_factory=list)
 
 
 def changed_file(reader: Reader, name: str, number: int, seed: int) -> bytes:
@@ -60,42 +64,52 @@ def changed_file(reader: Reader, name: str, number: int, seed: int) -> bytes:
 
 def try_files(reader: Reader, name: str, numbers: range, seed: int, answers: Connection) -> None:
     """In a process of its own: read the files, and say of each how it went."""
+    before = bound_process()
+    for number in numbers:
+        read_one(reader, number, changed_file(reader, name, number, seed), answers, before)
+    answers.send(("end",))
+
+
+def bound_process() -> int:
+    """Bound this process's memory, and let its libraries of C say nothing; returns the most it has held, in kB."""
     signal.signal(signal.SIGVTALRM, _too_long)
     warnings.simplefilter("ignore")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries of C say
-    for number in numbers:
-        reader.path.parent.mkdir(parents=True, exist_ok=True)
-        reader.path.write_bytes(changed_file(reader, name, number, seed))
-        begin = time.process_time()
-        answers.send(("begin", number, begin))
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-        try:
-            reader.read(reader.path)
-            how, text = "read", ""
-        except SppDetError as fault:
-            how, text = ("refused", "") if str(fault).strip() else ("fault", "an error without a word")
-        except BaseException:
-            how, text = "fault", traceback.format_exc()
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-        answers.send((how, number, text, time.process_time() - begin, grown))
-    answers.send(("end",))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def read_one(reader: Reader, number: int, content: bytes, answers: Connection, before: int) -> None:
+    """Read a file, and say how it went. before: what `bound_process` returned."""
+    reader.path.parent.mkdir(parents=True, exist_ok=True)
+    reader.path.write_bytes(content)
+    begin = time.process_time()
+    answers.send(("begin", number, begin, content))
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    try:
+        reader.read(reader.path)
+        how, text = "read", ""
+    except SppDetError as fault:
+        how, text = ("refused", "") if str(fault).strip() else ("fault", "an error without a word")
+    except BaseException:
+        how, text = "fault", traceback.format_exc()
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    answers.send((how, number, text, time.process_time() - begin, grown))
 
 
 def _too_long(*_: object) -> None:
     raise TooLongError
 
 
-def fuzz(reader: Reader, name: str, inputs: int, seed: int) -> Outcome:
-    """A reader's files in a process that is started again behind a file that ends it."""
+def fuzz(reader: Reader, name: str, inputs: int, seed: int, work: Work) -> Outcome:
+    """A reader's files in a process, which does the work and is started again behind a file that ends it."""
     context, outcome, start = multiprocessing.get_context("fork"), Outcome(), 0
     while start < inputs:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=try_files, args=(reader, name, range(start, inputs), seed, theirs))
+        process = context.Process(target=work, args=(reader, name, range(start, inputs), seed, theirs))
         process.start()
         theirs.close()
         start = _listen(ours, process, outcome, start, inputs)
@@ -106,40 +120,34 @@ def fuzz(reader: Reader, name: str, inputs: int, seed: int) -> Outcome:
 
 def _listen(answers: Connection, process: Any, outcome: Outcome, start: int, inputs: int) -> int:
     """Take a process's answers; returns with which file another has to go on."""
-    number, used = start, 0.0
+    number, used, content = start, 0.0, b""
     while True:
         try:
             while not answers.poll(10):
-                if _processor_seconds(process.pid) - used > STUCK:
-                    outcome.faults.append((number, f"nothing for {STUCK} s"))
+                if processor_seconds(process.pid) - used > STUCK:
+                    outcome.faults.append((number, f"nothing for {STUCK} s", content))
                     return number + 1
             answer: tuple[Any, ...] = answers.recv()
         except EOFError:
-            outcome.faults.append((number, "the process ended"))
+            outcome.faults.append((number, "the process ended", content))
             return number + 1
         if answer[0] == "end":
             return inputs
         number = answer[1]
         if answer[0] == "begin":
-            used = answer[2]
+            used, content = answer[2:]
             continue
         how, _, text, seconds, grown = answer
         outcome.read += how == "read"
         outcome.refused += how == "refused"
         outcome.slowest, outcome.memory = max(outcome.slowest, seconds), max(outcome.memory, grown)
         if how == "fault":
-            outcome.faults.append((number, text))
+            outcome.faults.append((number, text, content))
 
 
-def _processor_seconds(process: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def main() -> int:
-    """Parse the arguments, and read."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(work: Work = try_files, description: str | None = __doc__) -> int:
+    """Parse the arguments, and read. work: what makes the files and reads them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=20_000, help="files in all (20000)")
     parser.add_argument("--seed", type=int, default=0, help="other files (0)")
     parser.add_argument("--only", nargs="+", metavar="READER", help="these alone")
@@ -157,11 +165,11 @@ def main() -> int:
         each = -(-args.inputs // len(chosen))
         outcomes = {}
         for name, reader in chosen.items():
-            outcomes[name] = fuzz(reader, name, each, args.seed)
-            for number, text in outcomes[name].faults:
+            outcomes[name] = fuzz(reader, name, each, args.seed, work)
+            for number, text, content in outcomes[name].faults:
                 kept = args.keep / f"{name.replace(' ', '_').replace(':', '')}_{number}"
                 args.keep.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(changed_file(reader, name, number, args.seed))
+                kept.write_bytes(content)
                 kept.with_suffix(".txt").write_text(text)
     show(outcomes, each)
     return int(any(outcome.faults for outcome in outcomes.values()))
@@ -177,7 +185,7 @@ def show(outcomes: dict[str, Outcome], each: int) -> None:
     console.print(table)
     console.print(f"{each * len(outcomes)} files, {sum(len(one.faults) for one in outcomes.values())} faults")
     for name, one in outcomes.items():
-        kinds = Counter(text.strip().splitlines()[-1][:100] for _, text in one.faults)
+        kinds = Counter(text.strip().splitlines()[-1][:100] for _, text, _ in one.faults)
         for kind, count in kinds.items():
             console.print(f"{name}: {count}x {kind}", soft_wrap=True)
 

@@ -1,16 +1,16 @@
 """Runs that are killed (SIGKILL) at a random moment and started again: do they end in the bytes of one that was not?
 
-    PYTHONPATH=tests python tests/heavy/kills.py --kills 200 [--seed 0]
+    PYTHONPATH=tests python tests/heavy/kills.py --kills 200 [--first 0] [--seed 0]
 
 A run is training on *shapes* and testing, all stages that keep something, with a tiny trunk. Every second kill comes at
-a random time, the others at one of all moments at which a run opens, renames, makes or removes a file, where something
-could be left by halves. Prints how many kills came in which stage, and exits with 1 where a run ended otherwise.
+a random second of its processor time, the others at one of all moments at which a run opens, renames, makes or removes
+a file, where something could be left by halves. Prints how many kills came in which stage, and exits with 1 where a run
+ended otherwise. Each kill hangs on its own number alone, so that `--first` goes on after a part.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
 import shutil
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from reference.tiny_run import tiny_config
+from watching import processor_seconds
 
 from spp_det.pipeline import evaluate_run, train
 from spp_det.proposals import selective_search
@@ -94,7 +95,7 @@ def artefacts(folder: Path) -> dict[str, bytes]:
 
 
 def undisturbed(folder: Path, shapes: Path, log: Path) -> tuple[dict[str, bytes], float, int]:
-    """The files of a run that nobody stops, its seconds, and its events."""
+    """The files of a run that nobody stops, its seconds of processor time, and its events."""
     counted = folder.with_suffix(".events")
 
     def job() -> None:
@@ -102,12 +103,10 @@ def undisturbed(folder: Path, shapes: Path, log: Path) -> tuple[dict[str, bytes]
             count_events(lambda count: print(count, file=file), folder)
             work(folder, shapes)
 
-    begin = time.monotonic()
-    _, status = os.waitpid(forked(job, log), 0)
+    _, status, used = os.wait4(forked(job, log), 0)
     if status:
         raise SystemExit(f"the undisturbed run failed: {log.read_text()}")
-    seconds = time.monotonic() - begin
-    return artefacts(folder), seconds, len(counted.read_text().split())
+    return artefacts(folder), used.ru_utime + used.ru_stime, len(counted.read_text().split())
 
 
 def kill_once(number: int, rng: random.Random, folder: Path, shapes: Path, seconds: float, events: int) -> bool:
@@ -123,9 +122,10 @@ def kill_once(number: int, rng: random.Random, folder: Path, shapes: Path, secon
         _, status = os.waitpid(forked(job, log), 0)
     else:
         child = forked(lambda: work(folder, shapes), log)
-        time.sleep(rng.uniform(0, seconds))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        until = rng.uniform(0, seconds)
+        while processor_seconds(child) < until:
+            time.sleep(0.005)
+        os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
@@ -140,15 +140,14 @@ def stage_of(folder: Path) -> str:
     return reached[-1] if reached else "before the first"
 
 
-def killed_runs(kills: int, seed: int, place: Path) -> Iterator[tuple[str, list[str]]]:
+def killed_runs(numbers: range, seed: int, place: Path) -> Iterator[tuple[str, list[str]]]:
     """For each kill the stage that it came in, and what was wrong in the end."""
     shapes = place / "shapes"
     expected, seconds, events = undisturbed(place / "undisturbed", shapes, place / "undisturbed.log")
     expected, seconds, events = undisturbed(place / "again", shapes, place / "again.log")  # with the images there
     print(f"undisturbed: {seconds:.1f} s, {len(expected)} files, {events} moments to be killed at", flush=True)
-    rng = random.Random(seed)
-    for number in range(kills):
-        folder = place / f"run{number}"
+    for number in numbers:
+        rng, folder = random.Random(f"{seed} {number}"), place / f"run{number}"
         while not kill_once(number, rng, folder, shapes, seconds, events):
             shutil.rmtree(folder)  # it had ended before
         stage = stage_of(folder)
@@ -164,6 +163,7 @@ def main() -> int:
     """Parse the arguments, and kill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="so many (200)")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first (0)")
     parser.add_argument("--seed", type=int, default=0, help="other moments (0)")
     args = parser.parse_args()
     os.environ["SPP_DET_TRUST"] = "reference"
@@ -171,11 +171,12 @@ def main() -> int:
     stages: Counter[str] = Counter()
     faults = 0
     with tempfile.TemporaryDirectory() as folder:
-        for number, (stage, wrong) in enumerate(killed_runs(args.kills, args.seed, Path(folder)), 1):
+        numbers = range(args.first, args.first + args.kills)
+        for number, (stage, wrong) in enumerate(killed_runs(numbers, args.seed, Path(folder)), 1):
             stages[stage] += 1
             faults += bool(wrong)
             for each in wrong[:5]:
-                print(f"run {number}, killed in {stage}: {each}", flush=True)
+                print(f"run {numbers[number - 1]}, killed in {stage}: {each}", flush=True)
             if number % 10 == 0:
                 print(f"{number} kills, {faults} faults", flush=True)
     print(", ".join(f"{stage} {count}" for stage, count in stages.most_common()))
