@@ -1,7 +1,7 @@
 # make demo   train, test and run a detector on a small generated data set (installs everything first)
 # make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
 # make docs   the documentation's site, in site/; make docs-output runs the commands that it shows, and writes what they print
-# make fuzz   20,000 changed files through every reader (docs/security.md)
+# make fuzz   20,000 changed files through every reader, led by coverage (docs/security.md)
 # make kills  200 runs killed and resumed (docs/reliability.md)
 # make faults a full disk and the like, done to a run (needs root)
 # make processes   4 processes of torchrun beside 1, and two machines beside one (docs/reliability.md)
@@ -37,7 +37,8 @@ docs-output: $(READY)
 	$(BIN)/python docs/outputs.py
 
 fuzz: $(READY)
-	PYTHONPATH=tests $(BIN)/python tests/heavy/fuzz.py --inputs 20000
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	PYTHONPATH=tests $(BIN)/python tests/heavy/guided_fuzz.py --inputs 20000
 
 kills: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/heavy/kills.py --kills 200

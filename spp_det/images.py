@@ -75,6 +75,8 @@ def _opened(source: str | PathLike[str] | io.BytesIO, path: str | PathLike[str])
         raise DataError(path, "is not an image that can be read") from None
     except (PillowImage.DecompressionBombWarning, PillowImage.DecompressionBombError):
         raise DataError(path, f"has more pixels than the {MAX_PIXELS:,} that this program reads") from None
+    except MemoryError:  # as of a PNG whose last chunk claims 2 GB, which Pillow asks for at once
+        raise DataError(path, "asks for more memory than there is") from None
     except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error) as fault:
         raise DataError(path, f"is a broken image ({fault})") from None  # all that Pillow raises for broken files
 

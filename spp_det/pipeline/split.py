@@ -100,6 +100,8 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False, here: Pro
 
 def _check_id(image_id: str) -> None:
     """Raises DataError for an id that, as a name of a file, would lead elsewhere."""
+    if "/" not in image_id and "\0" not in image_id and image_id not in ("", ".", ".."):
+        return  # most are such, and a path takes 20 times as long
     name = PurePosixPath(image_id)
     if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
         raise DataError(image_id, "as an image's id leads out of its folder")

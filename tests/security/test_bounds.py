@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -129,6 +131,31 @@ def test_large_images_are_converted_in_strips_to_the_same_pixels(
     whole = read_image(path)
     monkeypatch.setattr("spp_det.images._STRIP", 45)  # two rows at a time
     np.testing.assert_array_equal(read_image(path), whole)
+
+
+READ_WITHIN = """
+import resource, sys
+from pathlib import Path
+from spp_det.errors import DataError
+from spp_det.images import read_image
+
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)
+try:
+    read_image(sys.argv[1])
+except DataError as fault:
+    print(fault)
+"""
+
+
+def test_a_png_whose_chunk_claims_more_memory_than_there_is(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    PillowImage.new("RGB", (32, 24)).save(stream, "PNG")
+    content, path = stream.getvalue(), tmp_path / "a.png"
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + struct.pack(">I", 2**31 - 1) + content[at + 4 :])
+    done = subprocess.run([sys.executable, "-c", READ_WITHIN, path], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{path}: asks for more memory than there is\n", done.stderr
 
 
 def test_a_video_that_is_a_list_of_other_files(tmp_path: Path) -> None:
