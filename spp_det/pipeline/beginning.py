@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spp_det.config import Config, load_config
 from spp_det.detection.compression import Compression
+from spp_det.errors import ConfigError
 from spp_det.pipeline.choosing import plan_training
 from spp_det.pipeline.compression import compress_run, is_compressed_from
 from spp_det.pipeline.training import say, train
@@ -38,7 +39,9 @@ def begin(
         assert data is not None
         run = out or Path("runs") / _name(data)
         with here.first_ahead():
-            chosen = _choose(data, run, overrides)
+            chosen = _choose(data, run, ["svm.layer=fc7", *overrides] if small else overrides)
+    if small and chosen.svm.layer != "fc7":
+        raise ConfigError('only SVMs that read "fc7" can be compressed: --compress and svm.layer do not go together')
     train(chosen, run, store=store, skip_bad=skip_bad, here=here)
     small_run = run.with_name(f"{run.name}-small") if small else None
     if here.first and small_run is not None and not is_compressed_from(small_run, run):

@@ -11,10 +11,10 @@ import pytest
 from reference.dataset_forms import write_coco, write_yolo
 
 from spp_det import Detector, cli
-from spp_det.config import load_config
+from spp_det.config import Config, load_config
 from spp_det.datasets import SHAPES_CLASSES, VOCDataset, make_shapes, recognise
 from spp_det.errors import ConfigError, DataError
-from spp_det.pipeline import choosing
+from spp_det.pipeline import beginning, choosing
 from spp_det.pipeline.choosing import Counts, choose, count_objects, plan_training
 
 QUICK = ["maps.scales=[160]", "finetune.iterations=10", "finetune.hidden=[16, 16]", "proposals.max_windows=100"]
@@ -133,6 +133,24 @@ def test_settings_of_the_users_own_come_before_the_rule(yolo: Path) -> None:
     assert "5 images of train," in "\n".join(plan.said)
     with pytest.raises(ConfigError, match=r"my_yolo.*`D`"):
         plan_training(yolo, ["svm.D=1"])
+
+
+def test_who_wants_a_smaller_detector_gets_layers(yolo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun: list[str] = []
+
+    def train_nothing(config: Config, *_: object, **__: object) -> None:
+        begun.append(config.svm.layer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beginning, "train", train_nothing)
+    for small, layer in ((True, "fc7"), (False, "pool5")):
+        with pytest.raises(KeyboardInterrupt):
+            beginning.begin(yolo, None, small=small)
+        assert begun.pop() == layer
+    with pytest.raises(ConfigError, match=r"--compress and svm\.layer do not go together"):
+        beginning.begin(yolo, None, overrides=["svm.layer=pool5"], small=True)
+    assert not begun
 
 
 def test_many_images_are_cut(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
