@@ -129,7 +129,7 @@ def test_a_fault_of_one_process_is_one_line(folder: Path) -> None:
 
 @pytest.fixture
 def pair(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two machines' torchruns, which find each other; the second may leave."""
+    """Two machines' torchruns, which find each other; the second may leave, since the first holds the meeting point."""
     port = free_port()
     launch = [
         "--nnodes=1:2",
@@ -141,7 +141,9 @@ def pair(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
         "--rdzv-conf=last_call_timeout=15,keep_alive_interval=1,keep_alive_max_attempt=3",
     ]
     arguments = training(folder, "pair", *PAIR)
-    agents = [torchrun(folder / "pair" / name, launch, *arguments) for name in ("first", "second")]
+    agents = [torchrun(folder / "pair" / "first", launch, *arguments)]
+    wait_until_served(agents[0], port)  # else either of them may come to hold it
+    agents.append(torchrun(folder / "pair" / "second", launch, *arguments))
     yield agents
     for agent in agents:
         if agent.poll() is None:
@@ -152,6 +154,19 @@ def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
+
+
+def wait_until_served(agent: subprocess.Popen[str], port: int) -> None:
+    """Until a process listens at a port of this machine; nobody is called there, which torch would report."""
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    end = time.monotonic() + 300
+    while True:
+        rows = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
+        if any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows):  # 0A: LISTEN
+            return
+        assert agent.poll() is None, "torchrun ended before"
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def switch_off(agent: subprocess.Popen[str]) -> None:

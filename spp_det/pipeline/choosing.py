@@ -22,6 +22,7 @@ SCALES = (480, 600, 800)  # px, short side
 AIM = 224.0  # px: how large the median object is on the chosen scale; the paper's size of a window
 FEW_OBJECTS = 1000  # up to here, and for few classes, no layers are tuned
 FEW_CLASSES = 10
+FINER = 1.5  # how many times larger the second image is in which a trained detector looks then
 RARE = 20.0  # how many times an object counts then, among thousands of windows of background
 FEW_IMAGES = 500  # up to here fine-tuning sees mirrored images, too
 SCARCE = 10  # a class with fewer objects is told
@@ -77,7 +78,8 @@ def count_objects(dataset: Dataset) -> Counts:
 def choose(counts: Counts, overrides: Sequence[str] = ()) -> Choice:
     """Settings with which the default trunk learns these objects in minutes on an ordinary computer.
 
-    overrides: the user's own settings, which are not in the result; layers are tuned where they ask for it.
+    overrides: the user's own settings, which are not in the result; layers are tuned where they ask for it, and a scale
+    of theirs is the only one.
     Raises ValueError where there is no object.
     """
     if not counts.total:
@@ -85,7 +87,9 @@ def choose(counts: Counts, overrides: Sequence[str] = ()) -> Choice:
     middle = float(np.median(counts.sides))
     scale = min(SCALES, key=lambda scale: abs(np.log(scale * middle / AIM)))
     few = counts.total <= FEW_OBJECTS and len(counts.objects) <= FEW_CLASSES
-    table, why = _pooled(counts) if few and not _asks_for_layers(overrides) else _tuned(counts, few)
+    pooled = few and not _asks_for_layers(overrides)
+    looks = () if any(parse_setting(text)[0] == "maps.scales" for text in overrides) else (scale, round(FINER * scale))
+    table, why = _pooled(counts, looks) if pooled else _tuned(counts, few)
     said = (
         "trunk: EfficientNet-Lite0, as ImageNet taught it",
         f"image size: {scale} px, the shorter side; the median object is {middle:.2f} of it",
@@ -101,15 +105,23 @@ def _asks_for_layers(overrides: Sequence[str]) -> bool:
     return tuned or any(key == "svm.layer" and value != "pool5" for key, value in settings)
 
 
-def _pooled(counts: Counts) -> tuple[dict[str, Any], list[str]]:
-    """Tables, and lines: SVMs on pooled vectors; layers that start at random learn too little of so few objects."""
+def _pooled(counts: Counts, looks: Sequence[int]) -> tuple[dict[str, Any], list[str]]:
+    """Tables, and lines: SVMs on pooled vectors; layers that start at random learn too little of so few objects.
+
+    looks: px, the scales of detection; none for those of training.
+    """
     tables = {
         "finetune": {"iterations": 0, "hidden": [8, 8]},  # the layers are there, and nobody reads them
         "svm": {"layer": "pool5", "positive_weight": RARE, "standardise": True},
-        "detect": {"vote": True},
+        "detect": {"scales": list(looks), "vote": True},
     }
     objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
-    why = [f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}", "boxes: moved by votes"]
+    why = [
+        f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}",
+        "boxes: moved by votes",
+    ]
+    if looks:
+        why.append(f"detection: at {looks[0]} and {looks[1]} px, since the finer image shows more of small objects")
     return tables, why
 
 

@@ -35,9 +35,15 @@ from spp_det.tooling import progress
 OURS, THEIRS = "spp_det", "Faster R-CNN"
 VARIANTS: dict[str, tuple[str, ...]] = {  # what `choose` says, and changes of it
     "as chosen": (),
+    "one scale": ("detect.scales=[]",),
     "no votes": ("detect.vote=false",),
     "not standardised": ("svm.standardise=false",),
-    "R-CNN's SVMs": ("svm.standardise=false", "svm.positive_weight=2.0", "detect.vote=false"),
+    "R-CNN's SVMs": (
+        "svm.standardise=false",
+        "svm.positive_weight=2.0",
+        "detect.vote=false",
+        "detect.scales=[]",
+    ),
     "fc7, fine-tuned": ("svm.layer=fc7",),
     "fc7, standardised, factors": ("svm.layer=fc7", "finetune.standardise=true", "finetune.rank=[128, 128]"),
 }
@@ -47,6 +53,7 @@ PEERS: dict[str, PeerSettings] = {
     "frozen trunk, rate 0.03": PeerSettings(frozen=None, rate=0.03),
     "frozen trunk, 480 px": PeerSettings(frozen=None, short_side=480),
     "stages 6 and 7 learn": PeerSettings(frozen=7, epochs=10, bfloat16=False),
+    "stages 6 and 7 learn, 5 epochs": PeerSettings(frozen=7, epochs=5, bfloat16=False),
     "stages 6 and 7 learn, 480 px": PeerSettings(frozen=7, short_side=480, epochs=10, bfloat16=False),
     "stages 3 to 7 learn": PeerSettings(frozen=4, epochs=10, bfloat16=False),
     "all layers learn": PeerSettings(frozen=0, epochs=10, bfloat16=False),

@@ -85,7 +85,8 @@ def test_the_rule_for_few(given: Counts, scale: int) -> None:
     assert choice.settings["finetune"]["iterations"] == 0
     svm = choice.settings["svm"]
     assert (svm["layer"], svm["positive_weight"], svm["standardise"]) == ("pool5", 20.0, True)
-    assert choice.settings["detect"] == {"vote": True}
+    assert choice.settings["detect"] == {"scales": [scale, scale * 3 // 2], "vote": True}
+    assert choose(given, ["maps.scales=[160]"]).settings["detect"] == {"scales": [], "vote": True}
     assert "fc6, fc7: none" in "\n".join(choice.why)
 
 
