@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spp_det.config import Config, config_from, load_config, read_table
-from spp_det.errors import ConfigError
+from spp_det.errors import ConfigError, DataError
 from spp_det.places import as_path
 
 VARIABLE = "SPP_DET_TRUST"
@@ -21,8 +21,14 @@ PARTS = ("data.format", "proposals.method", "trunk.name", "regions.kind")  # key
 def load_run_config(
     folder: str | Path, overrides: Sequence[str] = (), trust: Iterable[str] = (), **replaced: Any
 ) -> Config:
-    """The configuration in a run's folder; overrides and replaced as in `load_config`, trust as in `check_parts`."""
+    """The configuration in a run's folder; overrides and replaced as in `load_config`, trust as in `check_parts`.
+
+    Raises DataError where the folder is no run's.
+    """
     path = as_path(folder) / "config.toml"
+    if not path.exists():
+        inside = as_path(folder).is_dir()
+        raise DataError(folder, "holds no run; spp-det train makes one" if inside else "there is no such run")
     check_parts(read_table(path), path, overrides, trust)
     return load_config(path, overrides, **replaced)
 

@@ -108,6 +108,16 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture[str], run: Pa
         assert str(tmp_path) in err
 
 
+def test_every_command_says_the_same_of_a_run_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for arguments in (["test"], ["report"], ["calibrate"], ["status"], ["export", "--out", tmp_path / "out"]):
+        for folder, what in ((tmp_path / "none", "there is no such run"), (tmp_path, "holds no ")):
+            code, _, err = call(capsys, arguments[0], folder, *arguments[1:])
+            assert code == 1
+            assert err.startswith(f"error: {folder}: {what}"), err
+
+
 def test_stopping_it_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
