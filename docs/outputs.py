@@ -25,7 +25,7 @@ from spp_det.tooling import run_tool
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "command-line.md"
 BLOCK = re.compile(r"<!-- (run|fails): (.+?) -->\n```text\n.*?```\n", re.S)
-PROGRESS = re.compile(r"^  [\w, ]+: \d+/[\d?]+.*\n", re.M)  # lines that stand in for a bar where no terminal is
+PROGRESS = re.compile(r"^  [\w, -]+: \d+/[\d?]+.*\n", re.M)  # lines that stand in for a bar where no terminal is
 
 
 def main() -> None:

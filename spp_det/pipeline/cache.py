@@ -70,7 +70,7 @@ def runs_of(store: Store) -> dict[tuple[str, str], set[str]]:
     for run, stages in _noted(store):
         if run.is_dir():
             for stage, key in stages:
-                users.setdefault((stage, key), set()).add(str(run))
+                users.setdefault((stage, key), set()).add(str(run.resolve()))
     return users
 
 

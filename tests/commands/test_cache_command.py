@@ -61,6 +61,17 @@ def test_ls_says_what_is_there_and_who_uses_it(
     assert "one, two" in printed
 
 
+def test_a_run_is_listed_once_though_the_store_is_named_from_where_one_stands(
+    capsys: pytest.CaptureFixture[str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = fill(store, "maps", 1)
+    use(store, tmp_path / "one", "train", maps)
+    write_json(tmp_path / "one" / "run.json", {"store": str(store.root), "stages": {"maps": {"key": maps.key}}})
+    monkeypatch.chdir(tmp_path)
+    (row,) = json.loads(call(capsys, "ls", "store", "--json")[1])
+    assert row["runs"] == [str(tmp_path / "one")]
+
+
 def test_prune_deletes_what_no_run_uses_once_it_is_told_to(
     capsys: pytest.CaptureFixture[str], store: Store, tmp_path: Path
 ) -> None:
