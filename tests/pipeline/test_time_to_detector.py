@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from reference.tiny_trunk import tiny_trunk
+from reference.tools import load_tool
 
 from spp_det.datasets import make_shapes
 from spp_det.errors import ConfigError, DataError
@@ -20,7 +20,6 @@ from spp_det.files import read_json
 from spp_det.pipeline.time_to_detector import OURS, THEIRS, VARIANTS, measure, open_sets
 from spp_det.report.time_to_detector import plot_points, points_table, verdict_line, verdicts
 
-ROOT = Path(__file__).parent.parent.parent
 SETTINGS = PeerSettings(short_side=96, epochs=2, regions=16, warm_up=2)
 PEERS = {"frozen trunk": SETTINGS, "one layer learns": replace(SETTINGS, frozen=2, bfloat16=False)}
 OURS_TRIED = {name: VARIANTS[name] for name in ("as chosen", "no votes")}
@@ -130,9 +129,7 @@ def test_bad_data_are_named(data: Path) -> None:
 
 
 def test_the_tool_says_what_is_wrong_in_one_line(data: Path, tmp_path, capsys) -> None:
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_tool("benchmark")
     arguments = ["time-to-detector", "--data", str(data), "--json", str(tmp_path / "points.json"), "--test", "4"]
     with pytest.raises(ConfigError, match="no class 'cat'"):
         benchmark.main([*arguments, "--class", "cat"])
