@@ -1,7 +1,6 @@
 # make demo   train, test and run a detector on a small generated data set (installs everything first)
 # make test   the test suite            make lint   ruff and mypy            make clean   what the demo made
 # make docs   the documentation's site, in site/; make docs-output runs the commands that it shows, and writes what they print
-# make s3     reading from and writing to a server of S3's protocol on this machine
 # make fuzz   20,000 changed files through every reader, led by coverage (docs/security.md)
 # make kills  200 runs killed and resumed (docs/reliability.md)
 # make faults a full disk and the like, done to a run (needs root)
@@ -16,7 +15,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs s3 fuzz kills faults processes two-machines shipped peers clean
+.PHONY: demo test lint docs fuzz kills faults processes two-machines shipped peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -36,10 +35,6 @@ docs: $(READY)
 
 docs-output: $(READY)
 	$(BIN)/python docs/outputs.py
-
-s3: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[s3-test]'
-	$(BIN)/python -m pytest tests/test_s3.py
 
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
@@ -81,6 +76,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[s3-test]'
 	@touch $(READY)
 
 # opencv-contrib-python and opencv-python are both the module cv2, so they cannot share an environment.

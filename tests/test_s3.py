@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 from reference.tiny_run import CONFIG, SETTINGS
+from s3fs import S3FileSystem
 
 from spp_det import cli
 from spp_det.datasets import make_shapes
@@ -14,14 +16,12 @@ from spp_det.errors import DataError
 from spp_det.places import as_path
 from spp_det.tooling import run_tool
 
-moto_server = pytest.importorskip("moto.server", reason="needs moto: make s3")
-s3fs = pytest.importorskip("s3fs", reason="needs s3fs: make s3")
 OTHER_EACH_TIME = {"run.json", "training.json", "metrics.json"}  # with seconds, and with folders
 
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
-    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -81,10 +81,10 @@ def test_storage_that_cannot_be_used_says_so(
 ) -> None:
     for name, value in {"AWS_MAX_ATTEMPTS": "1", **changed}.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    S3FileSystem.clear_instance_cache()
     with pytest.raises(SystemExit, match="1"):
         run_tool(lambda _: cli.run(["status", "s3://bucket/run"]))
-    s3fs.S3FileSystem.clear_instance_cache()
+    S3FileSystem.clear_instance_cache()
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: the storage cannot be used: {said}")
     assert errors.count("\n") == 1
