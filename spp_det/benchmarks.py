@@ -28,12 +28,11 @@ def measure_pooling(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the tables of `proposals`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation.peers import OpenCVPeer
     from spp_det.evaluation.proposal_speed import compare_proposals, coverage_table, recall_curves, speed_table
     from spp_det.evaluation.recall_curve import plot_recall
     from spp_det.parallel import available_cores
-    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split=args.split)
     ids = spread(dataset.ids, args.images)
@@ -53,9 +52,8 @@ def measure_proposals(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_export(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `export`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation.export_speed import compare_exports, export_table, start_table, write_untrained
-    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
@@ -71,9 +69,8 @@ def measure_export(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `proposals-scaling`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation import proposal_scaling
-    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split="test")
     images = [dataset.image(image_id) for image_id in spread(dataset.ids, max(proposal_scaling.FACTORS) ** 2)]
@@ -87,9 +84,8 @@ def measure_scaling(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_proposal_stages(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `proposals-stages`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation.proposal_stages import measure_stages, stages_table
-    from spp_det.parts import spread
 
     dataset = VOCDataset(args.data, split="test")
     images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
@@ -101,11 +97,10 @@ def measure_proposal_stages(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `detect`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation import detect_speed as speed
     from spp_det.evaluation.peers import OpenCVPeer
     from spp_det.evaluation.timing import thread_limit
-    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
@@ -140,10 +135,10 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_faster_rcnn(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `faster-rcnn`."""
-    from spp_det.datasets import VOC_CLASSES, VOCDataset
+    from spp_det.datasets import VOC_CLASSES, VOCDataset, spread
     from spp_det.evaluation import faster_rcnn_peer as peer
     from spp_det.evaluation.detect_speed import DTYPES, Untrained, in_precision
-    from spp_det.parts import make_trunk, spread
+    from spp_det.parts import make_trunk
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
@@ -164,10 +159,9 @@ def measure_faster_rcnn(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_gpu(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `gpu`."""
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation import gpu_speed
     from spp_det.evaluation.detect_speed import Untrained
-    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
@@ -187,9 +181,8 @@ def measure_gpu(args: argparse.Namespace) -> dict[str, Any]:
 def measure_views(args: argparse.Namespace) -> dict[str, Any]:
     """The figures and the table of `views`."""
     from spp_det.classification import view_speed
-    from spp_det.datasets import VOCDataset
+    from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation.timing import thread_limit
-    from spp_det.parts import spread
 
     prepare()
     dataset = VOCDataset(args.data, split="test")

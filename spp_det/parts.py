@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import msgspec
 
 from spp_det.config import Config
-from spp_det.datasets import Dataset, open_dataset
 from spp_det.errors import ConfigError
 from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, compress_head, fill_from_pretrained
@@ -17,19 +15,6 @@ from spp_det.proposals import ProposalMethod, choice
 from spp_det.regions import REGIONS, RegionExtractor
 from spp_det.resolve import resolve
 from spp_det.training import SvmSettings
-
-
-def make_dataset(config: Config, split: str) -> Dataset:
-    """The data set of a split, or so many of its images as are asked for."""
-    dataset = open_dataset(config.data, split)
-    if config.data.max_images is not None:
-        dataset.ids = spread(dataset.ids, config.data.max_images)
-    return dataset
-
-
-def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
-    """So many of the ids, from all over."""
-    return tuple(ids[:: max(1, len(ids) // count)][:count])
 
 
 def make_proposals(config: Config, threads: int | None = None) -> ProposalMethod:

@@ -12,6 +12,7 @@ from typing import cast
 
 from spp_det.errors import ConfigError
 
+WEIGHTS_FOLDER = Path("data/weights")  # of the working directory: weights that nobody offers for download
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)(.*)", re.DOTALL)  # Path("s3://a") has one slash
 
 _LIBRARIES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # fsspec lets their faults through

@@ -13,10 +13,10 @@ import torch
 import spp_det.parts
 from spp_det import Detections, Detector
 from spp_det.config import Config, load_config
+from spp_det.datasets import open_dataset
 from spp_det.datasets.voc_results import read_results
 from spp_det.evaluation import evaluate
 from spp_det.images import read_image
-from spp_det.parts import make_dataset
 from spp_det.pipeline import Looking, detect_files, evaluate_run, split_pictures, train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "shapes.toml"
@@ -108,7 +108,7 @@ def test_the_devkit_s_result_files_hold_the_detections_that_were_scored(run: Pat
     folder = tmp_path / "results" / "Main"
     metrics = evaluate_run(run, voc_results=folder)
     config = load_config(run / "config.toml")
-    dataset = make_dataset(config, "test")
+    dataset = open_dataset(config.data, "test")
     assert {path.name for path in folder.iterdir()} == {f"comp4_det_test_{name}.txt" for name in dataset.class_names}
     found = read_results(folder, "test", dataset.class_names, dataset.ids)
     targets = {image_id: dataset.target(image_id) for image_id in dataset.ids}

@@ -10,9 +10,12 @@ import torch.distributed as dist
 from reference.crowd import crowd
 
 from spp_det import processes as module
+from spp_det import torchrun
 from spp_det.errors import ConfigError
 from spp_det.parallel import available_cores, machine_cores
-from spp_det.processes import ALONE, Processes, Team, processes
+from spp_det.processes import ALONE, Processes
+from spp_det.team import Team, join_team
+from spp_det.torchrun import processes
 
 
 def test_every_item_goes_to_one_process_and_the_free_ones_take_more() -> None:
@@ -103,7 +106,7 @@ def test_a_restart_believes_nothing_that_the_dead_have_written(monkeypatch: pyte
         totals = []
         for _ in range(3):
             here.wait()
-            attempt = Processes(here.rank, here.world, here.rank, store=module._meet(here.rank, here.world))
+            attempt = Processes(here.rank, here.world, here.rank, store=torchrun._meet(here.rank, here.world))
             count = attempt.counter()
             count(1)
             attempt.wait()
@@ -118,15 +121,23 @@ def test_who_computes_gradients_together() -> None:
         machine = Processes(
             here.rank, here.world, here.rank % 2, store=here.store
         )  # two machines with two processes each
-        with machine.team() as team:
+        with join_team(machine) as team:
             leaders = None if team is None else [team.rank, team.world]
-        with machine.team(everyone=True) as team:
+        with join_team(machine, everyone=True) as team:
             assert team is not None
             return [leaders, [team.rank, team.world]]
 
     assert crowd(4, work) == [[[0, 2], [0, 4]], [None, [1, 4]], [[1, 2], [2, 4]], [None, [3, 4]]]
-    with ALONE.team() as team:
+    with join_team(ALONE) as team:
         assert team == Team()
+
+
+def test_others_are_not_told_to_call_the_loopback() -> None:
+    lines = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    to_the_world = [name for name, destination, *_ in lines if destination == "00000000"]
+    expected = to_the_world[0] if to_the_world else None
+    for host in ("localhost", "127.0.1.1", "there.is.no.such.host.invalid"):
+        assert torchrun.interface(host) == expected
 
 
 def test_rows_of_a_batch() -> None:

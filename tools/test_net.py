@@ -65,7 +65,7 @@ def main(argv: list[str] | None) -> int:
         evaluate_classifier(args.run[0], args.data, args.split, args.set, args.skip_bad_images)
         return 0
     from spp_det.pipeline import evaluate_ensemble, evaluate_run  # takes seconds: after what can go wrong without it
-    from spp_det.processes import processes
+    from spp_det.torchrun import processes
 
     common: dict[str, Any] = {
         "split": args.split,

@@ -44,7 +44,7 @@ def main(argv: list[str] | None) -> int:
         return 0
     config = load_config(args.config, args.set, **replaced)
     from spp_det.pipeline import train  # takes seconds: after what can go wrong without it
-    from spp_det.processes import processes
+    from spp_det.torchrun import processes
 
     with processes() as here:
         train(config, out, store=args.store, skip_bad=args.skip_bad_images, here=here)

@@ -22,9 +22,11 @@ from spp_det.classification.network import SPPClassifier, build_classifier, netw
 from spp_det.errors import SppDetError
 from spp_det.files import write_json
 from spp_det.networks.precision import product_type
-from spp_det.processes import Team, processes
+from spp_det.states import read_state, write_state
+from spp_det.team import Team, join_team
 from spp_det.tooling import progress
-from spp_det.training.checkpoint import read_state, restore_training, training_arrays, write_state
+from spp_det.torchrun import processes
+from spp_det.training.checkpoint import restore_training, training_arrays
 from spp_det.training.optimizer import set_rate, sgd
 
 LOOK_EVERY = 20  # iterations between two looks at the loss, for each of which a GPU is waited for
@@ -54,7 +56,7 @@ def train_classifier(config: ClassificationConfig, out: Path, skip_bad: bool = F
     root = Path(config.data.root)
     images = read_folders(root / config.data.train, config.data.classes)
     val = read_folders(root / config.data.val, images.class_names) if config.data.val else None
-    with processes() as all_of_them, all_of_them.team(everyone=True) as here:
+    with processes() as all_of_them, join_team(all_of_them, everyone=True) as here:
         assert here is not None
         network = build_classifier(config, images.class_names).to(here.device)
         training = Training(config, images, val, network, here, out / "checkpoint.safetensors", skip_bad)

@@ -56,7 +56,7 @@ def train(
         raise usage_error("name your data, or a configuration", "--data, --config")
     from spp_det.files import read_json
     from spp_det.pipeline.beginning import begin
-    from spp_det.processes import processes
+    from spp_det.torchrun import processes
 
     with processes() as here:
         with words_aside(as_json):
@@ -85,7 +85,7 @@ def evaluate(
     """
     from spp_det.files import read_json
     from spp_det.pipeline import evaluate_run
-    from spp_det.processes import processes
+    from spp_det.torchrun import processes
 
     with processes() as here:
         with words_aside(as_json):

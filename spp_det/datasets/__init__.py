@@ -2,15 +2,18 @@
 
 from spp_det.datasets.base import (
     Dataset,
+    annotation_paths,
+    check_id,
     crowds,
     image_digest,
+    image_paths,
     loose_faults,
     object_areas,
     positives_only,
     target_basis,
 )
 from spp_det.datasets.coco import CocoDataset
-from spp_det.datasets.formats import DATASETS, open_dataset
+from spp_det.datasets.formats import DATASETS, open_dataset, spread
 from spp_det.datasets.ilsvrc import ILSVRCDetection
 from spp_det.datasets.recognise import Recognised, recognise
 from spp_det.datasets.shapes import SHAPES_CLASSES, ShapesDataset, make_shapes
@@ -29,14 +32,18 @@ __all__ = [
     "ShapesDataset",
     "VOCDataset",
     "YoloDataset",
+    "annotation_paths",
+    "check_id",
     "crowds",
     "image_digest",
+    "image_paths",
     "loose_faults",
     "make_shapes",
     "object_areas",
     "open_dataset",
     "positives_only",
     "recognise",
+    "spread",
     "target_basis",
     "write_results",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from os import PathLike
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from spp_det.structures import Boxes, Image, Size, Target, empty_boxes
 
 # Shows how far a loop over image ids is: `tooling.track`, or any function (ids, description) -> the ids, one by one.
 Progress = Callable[[Sequence[str], str], Iterable[str]]
+Files = Sequence[str | PathLike[str] | None]
 
 
 @runtime_checkable
@@ -85,15 +87,48 @@ def image_digest(dataset: Dataset, image_id: str) -> str:
 def target_basis(dataset: Dataset) -> Any | None:
     """What all targets follow from besides each image's file and annotation: `dataset.target_basis()`, of JSON's types.
 
-    Where that and the files are as they were, the targets need not be read again. None: nobody can say; so it is for a
-    class that has `target` of its own and `target_basis` from another.
+    Where that and the files are as they were, the targets need not be read again. None: nobody can say.
     """
-    first = {
-        name: next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in ("target", "target_basis")
-    }
-    if first["target_basis"] is None or first["target"] is not first["target_basis"]:
+    return dataset.target_basis() if _from_one_class(dataset, "target", "target_basis") else None  # type: ignore[attr-defined]
+
+
+def image_paths(dataset: Dataset) -> Files:
+    """Where the image of each of `ids` lies, None where there is none: `dataset.image_paths()`, or one by one."""
+    if _from_one_class(dataset, "image_path", "image_paths"):
+        return dataset.image_paths()  # type: ignore[attr-defined]
+    return [_file(dataset.image_path, image_id) for image_id in dataset.ids]
+
+
+def annotation_paths(dataset: Dataset) -> Files | None:
+    """The same of annotations; None of a data set that has no file for each image."""
+    if not hasattr(dataset, "annotation_path"):
         return None
-    return dataset.target_basis()  # type: ignore[attr-defined]
+    if _from_one_class(dataset, "annotation_path", "annotation_paths"):
+        return dataset.annotation_paths()  # type: ignore[attr-defined]
+    return [_file(dataset.annotation_path, image_id) for image_id in dataset.ids]
+
+
+def _file(find: Callable[[str], Path], image_id: str) -> Path | None:
+    try:
+        check_id(image_id)
+        return find(image_id)
+    except DataError:
+        return None
+
+
+def check_id(image_id: str) -> None:
+    """Raises DataError for an id that, as a name of a file, would lead elsewhere."""
+    if "/" not in image_id and "\0" not in image_id and image_id not in ("", ".", ".."):
+        return  # most are such, and a path takes 20 times as long
+    name = PurePosixPath(image_id)
+    if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
+        raise DataError(image_id, "as an image's id leads out of its folder")
+
+
+def _from_one_class(dataset: Dataset, *names: str) -> bool:
+    """Whether methods are there that belong together: not one of a class's own beside another that it inherits."""
+    classes = [next((c for c in type(dataset).__mro__ if name in vars(c)), None) for name in names]
+    return classes[-1] is not None and all(c is classes[-1] for c in classes)
 
 
 def stated_size(dataset: Dataset, image_id: str) -> Size | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spp_det.config import DataConfig
@@ -25,7 +25,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 
 def open_dataset(data: DataConfig, split: str) -> Dataset:
-    """The data set of a split, or of a part of one such as "all:learn"; see held_out.py.
+    """The data set of a split, or of a part of one such as "all:learn" (held_out.py), of `max_images` images at most.
 
     Raises ConfigError for an unknown format, part or option, DataError for files that are missing or broken.
     """
@@ -38,4 +38,11 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
     dataset = call_part(resolve(data.format, DATASETS, "data.format"), "data.options", data.root, split=name, **options)
     if part is not None:
         keep_part(dataset, part)
+    if data.max_images is not None:
+        dataset.ids = spread(dataset.ids, data.max_images)
     return dataset
+
+
+def spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of the ids, from all over."""
+    return tuple(ids[:: max(1, len(ids) // count)][:count])

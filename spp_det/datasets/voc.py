@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from spp_det.datasets.image_files import find_image
+from spp_det.datasets.image_files import find_image, find_images
 from spp_det.datasets.voc_annotations import read_annotation, read_stated_size
 from spp_det.datasets.voc_layout import VocFolders, read_ids, split_folders
 from spp_det.errors import DataError
@@ -75,6 +76,18 @@ class VOCDataset:
     def annotation_path(self, image_id: str) -> Path:
         """Where the annotation lies, or should lie."""
         return self._folders[image_id].annotations / f"{image_id}.xml"
+
+    def image_paths(self) -> list[str | Path | None]:
+        """`image_path` of each image, all at once; None where it raises."""
+        files: list[str | Path | None] = []
+        for folders, ids in groupby(self.ids, self._folders.__getitem__):
+            files += find_images(folders.images, list(ids))
+        return files
+
+    def annotation_paths(self) -> list[str]:
+        """`annotation_path` of each image, all at once."""
+        folder_of = {folders: str(folders.annotations / "_")[:-1] for folders in set(self._folders.values())}
+        return [f"{folder_of[self._folders[image_id]]}{image_id}.xml" for image_id in self.ids]
 
     def image(self, image_id: str) -> Image:
         """The image: uint8 [H, W, 3], RGB, upright. Raises DataError where it cannot be read."""

@@ -91,7 +91,7 @@ def read_ids(folders: VocFolders, split: str) -> tuple[tuple[str, ...], dict[str
     for image_id in (line.split()[0] for line in lines if line.strip()):
         if image_id in ids:
             faults[image_id] = DataError(path, f"names the image {image_id} twice")
-        elif Path(image_id).name != image_id:
+        elif "/" in image_id or image_id == ".":
             text = f"has the id {image_id!r}: an id is a file's name without folder and suffix"
             faults[image_id] = DataError(path, text)
         else:

@@ -23,8 +23,9 @@ from spp_det.errors import SppDetError
 from spp_det.evaluation.faster_rcnn_peer import faster_rcnn, image_tensor
 from spp_det.images import flip_image
 from spp_det.networks import Trunk
+from spp_det.states import read_state, write_state
 from spp_det.structures import Detections, Image
-from spp_det.training.checkpoint import read_state, restore_training, training_arrays, write_state
+from spp_det.training.checkpoint import restore_training, training_arrays
 
 MAX_GRADIENT = 10.0  # the norm of all gradients together is cut to this, without which some settings diverge
 

@@ -12,8 +12,8 @@ from spp_det.networks.inputs import choose_input
 from spp_det.networks.pretrained import pretrained_fc, randomise
 from spp_det.networks.trunk import Preprocessing, PretrainedFc, Trunk
 from spp_det.networks.weights import fill, read_tensors
+from spp_det.places import WEIGHTS_FOLDER
 
-FOLDER = Path("data/weights")
 # The paper's 50 bins, its 30, and its networks without a pyramid, whose fc6 sees 6 x 6 cells.
 PYRAMIDS = ((1, 2, 3, 6), (1, 2, 3, 4), (6,))
 
@@ -22,7 +22,7 @@ PYRAMIDS = ((1, 2, 3, 6), (1, 2, 3, 4), (6,))
 class LocalWeights:
     """Where a network's weights are looked for, and whose they are.
 
-    file: the name in FOLDER, which is relative to the working directory; origin: where such a file comes from.
+    file: the name in WEIGHTS_FOLDER, which is relative to the working directory; origin: where such a file comes from.
     """
 
     file: str
@@ -70,7 +70,7 @@ class LocalWeights:
         return pretrained_fc(tensors, "fc6", "fc7", channels, PYRAMIDS, path)
 
     def _path(self) -> Path:
-        path = (FOLDER / self.file).absolute()
+        path = (WEIGHTS_FOLDER / self.file).absolute()
         if not path.is_file():
             raise WeightsError(
                 f"{path}: there is no such weight file; it holds {self.origin}. "

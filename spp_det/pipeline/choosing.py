@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.config import Config, config_from, config_to_dict, config_to_toml, parse_setting
-from spp_det.datasets import Dataset, Recognised, recognise
+from spp_det.datasets import Dataset, Recognised, open_dataset, recognise
 from spp_det.errors import DataError
 from spp_det.files import write_whole
-from spp_det.parts import make_dataset
 
 MOST_IMAGES = 5000  # more take hours; data.max_images = N takes more
 SCALES = (480, 600, 800)  # px, short side
@@ -168,13 +167,13 @@ def plan_training(data: str | PathLike[str], overrides: Sequence[str] = ()) -> P
     source = f"the configuration chosen for {data}"
     table: dict[str, Any] = {"data": config_to_dict(found.data_config())}
     first = config_from(table, source, overrides)
-    dataset = make_dataset(first, first.data.train)
+    dataset = open_dataset(first.data, first.data.train)
     said = [*found.said]
     if len(dataset) > MOST_IMAGES and first.data.max_images is None:
         said.append(f"{MOST_IMAGES:,} of its {len(dataset):,} images are used; data.max_images takes more")
         table["data"]["max_images"] = MOST_IMAGES
         first = config_from(table, source, overrides)
-        dataset = make_dataset(first, first.data.train)
+        dataset = open_dataset(first.data, first.data.train)
     counts = count_objects(dataset)
     try:
         choice = choose(counts, overrides)

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from spp_det.datasets import Dataset, recognise
+from spp_det.datasets import Dataset, open_dataset, recognise
 from spp_det.detection import Detector
 from spp_det.detection.classes import add_class
 from spp_det.detection.memory import write_background
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset, make_svm_settings
-from spp_det.pipeline.precompute import maps_stage, proposals_stage
+from spp_det.parts import make_svm_settings
+from spp_det.pipeline.plan import maps_stage, proposals_stage
 from spp_det.pipeline.split import open_split
 from spp_det.pipeline.store import Store
 from spp_det.pipeline.windows import TrainingWindows
@@ -156,11 +156,11 @@ def draw_background(run: Path, detector: Detector, seed: int = 0) -> Vectors | N
         return None
     config, store = load_run_config(run), Store(read_json(run / "run.json")["store"])
     try:
-        split = open_split(store, make_dataset(config, config.data.train), skip_bad=True)
+        split = open_split(store, open_dataset(config.data, config.data.train), skip_bad=True)
     except DataError:  # the images are elsewhere by now, which is nobody's fault
         return None
     proposals = proposals_stage(store, config, split)
-    maps = maps_stage(store, config, split, regions.trunk, flipped=False)
+    maps = maps_stage(store, config, split, regions.trunk.digest(), flipped=False)
     if not proposals.done or (config.maps.keep and not maps.done):
         return None
     stored = {False: maps} if config.maps.keep else {}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from spp_det.datasets import open_dataset
 from spp_det.detection import Detector
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.compression import Compression, compress_detector, draw_windows
@@ -16,8 +17,7 @@ from spp_det.evaluation.timing import Seconds, time_sides, without_proposals
 from spp_det.files import read_json, write_json
 from spp_det.networks import LowRankLinear
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset
-from spp_det.pipeline.detections import run_digest
+from spp_det.pipeline.plan import run_digest
 from spp_det.tooling import console, progress
 from spp_det.trust import load_run_config
 
@@ -40,7 +40,7 @@ def compress_run(
     detector = load_detector(run, **replaced)
     settings.check(detector)
     config = load_run_config(run, **replaced)
-    dataset = make_dataset(config, config.data.train)
+    dataset = open_dataset(config.data, config.data.train)
     chosen = dataset.ids[:: max(1, len(dataset.ids) // images)][:images]
     with progress("drawing windows") as show:
         drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))

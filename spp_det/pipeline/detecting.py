@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spp_det.datasets import open_dataset
 from spp_det.detection import Detector
 from spp_det.detection.stream import windows_ahead
 from spp_det.errors import DataError, SppDetError
@@ -116,9 +117,7 @@ def _frames(
 
 def split_pictures(run: Path, split: str, images: int) -> list[str]:
     """The files of the first `images` images of a split of a run's data set."""
-    from spp_det.parts import make_dataset  # it knows every part, most of which need torch
-
-    dataset = make_dataset(load_run_config(run), split)
+    dataset = open_dataset(load_run_config(run).data, split)
     return [str(dataset.image_path(image_id)) for image_id in dataset.ids[:images]]
 
 

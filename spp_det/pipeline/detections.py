@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from spp_det.config import Config
+from spp_det.datasets import open_dataset
 from spp_det.detection import Candidates
 from spp_det.detection.bundle import load_detector
 from spp_det.detection.detector import Detector
@@ -21,8 +20,8 @@ from spp_det.detection.window_detector import WindowDetector
 from spp_det.errors import ConfigError
 from spp_det.networks import compute_dtype
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset
-from spp_det.pipeline.precompute import make_proposals_stage, proposals_stage, read_proposals
+from spp_det.pipeline.plan import detect_stage, proposals_stage, run_digest
+from spp_det.pipeline.precompute import make_proposals_stage, read_proposals
 from spp_det.pipeline.sharing import Made, common_dtype, fill_stages, make_together
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
@@ -31,8 +30,6 @@ from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.structures import Image, Proposals
 from spp_det.tooling import notes
 from spp_det.trust import load_run_config
-
-DETECT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -85,30 +82,17 @@ def open_tested(
     """(The images of a split, their proposals, the folder of the subject's detections, made or not); see `look_at`."""
     config = subject.config
     with here.first_ahead():
-        dataset = make_dataset(config, split)
+        dataset = open_dataset(config.data, split)
     images = open_split(store, dataset, skip_bad, here)
     if tuple(images.dataset.class_names) != subject.detector.class_names:
         raise ConfigError(f"{subject.name}: was trained for other classes than those of {config.data.root}")
     proposals = proposals_stage(store, config, images)
-    stage = detect_stage(store, config, subject.digest, images, proposals)
+    stage = detect_stage(store, config, subject.digest, str(compute_dtype(config.precision)), images, proposals)
     used = [("check", images.check), *((each.stage, each.key) for each in (proposals, stage))]
     if here.first:
         store.note_use(subject.folder, stage.key, used)
     make_together(proposals, lambda: make_proposals_stage(proposals, config, images, here), _say_waiting, here)
     return images, proposals, stage
-
-
-def detect_stage(store: Store, config: Config, digest: str, images: Split, proposals: StageFolder) -> StageFolder:
-    """The folder of the detections of a split by a detector of a digest."""
-    tables = ("regions", "regress", "detect")
-    settings: dict[str, Any] = {name: msgspec.to_builtins(getattr(config, name)) for name in tables}
-    settings |= {
-        "svm": config.svm.shaping(),
-        "maps": config.maps.shaping(),
-        "precision": str(compute_dtype(config.precision)),
-    }
-    inputs = {"proposals": proposals.key, "images": images.images_key, "detector": digest}
-    return store.stage("detect", DETECT_VERSION, settings, inputs)
 
 
 def detect_in(
@@ -146,15 +130,6 @@ def detect_in(
 
 def _say_waiting(other: str) -> None:
     notes.print(f"waiting for {other}, which makes the same", markup=False)
-
-
-def run_digest(run: Path) -> str:
-    """A hash of a run's detector."""
-    sha = hashlib.sha256()
-    for name in ("detector.json", "head.safetensors", "svms.safetensors", "regressor.safetensors"):
-        if (run / name).exists():
-            sha.update((run / name).read_bytes())
-    return sha.hexdigest()
 
 
 def look_together(runs: Sequence[Path], store: Store, overrides: Sequence[str] = ()) -> None:

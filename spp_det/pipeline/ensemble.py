@@ -14,7 +14,8 @@ from spp_det.errors import ConfigError
 from spp_det.files import read_json
 from spp_det.parallel import available_cores
 from spp_det.parts import make_proposals
-from spp_det.pipeline.detections import Subject, load_tested, run_digest
+from spp_det.pipeline.detections import Subject, load_tested
+from spp_det.pipeline.plan import run_digest
 from spp_det.pipeline.store import Store, key_of
 from spp_det.pipeline.testing import look_at, measure, report
 from spp_det.places import as_path

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,10 +15,12 @@ from spp_det.detection.bundle import head_arrays, load_head, load_trunk
 from spp_det.files import read_arrays, write_arrays, write_json
 from spp_det.networks import FcHead, Trunk, compute_dtype
 from spp_det.parts import make_svm_settings, named_settings, regressor_params
-from spp_det.pipeline.store import StageFolder, Store
+from spp_det.pipeline.store import StageFolder
 from spp_det.pipeline.windows import TrainingWindows
-from spp_det.processes import ALONE, Processes, Team
+from spp_det.processes import ALONE, Processes
 from spp_det.regions import RCNNRegions
+from spp_det.states import Arrays
+from spp_det.team import Team, join_team
 from spp_det.tooling import progress
 from spp_det.training import (
     BoxRegressor,
@@ -35,26 +35,11 @@ from spp_det.training import (
     standardise,
     train_svms,
 )
-from spp_det.training.checkpoint import Arrays
 from spp_det.training.finetune import Log
 from spp_det.training.source import Progress
 from spp_det.training.train_svms import remove_checkpoints
 
-VERSIONS = {"finetune": 1, "svm": 2, "regress": 2, "vectors": 2}
 TRUNK_FILE = "trunk.safetensors"
-
-
-@dataclass(frozen=True)
-class Basis:
-    """What all learning stages stand on: the settings that shape every vector, and the keys of the inputs."""
-
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-
-    def stage(self, store: Store, name: str, config: Any, **inputs: str) -> StageFolder:
-        """The folder of a learning stage."""
-        settings = {**self.settings, name: json.loads(msgspec.json.encode(config))}
-        return store.stage(name, VERSIONS[name], settings, {**self.inputs, **inputs})
 
 
 def tune_head(
@@ -98,7 +83,7 @@ def _tune(
 ) -> None:
     """Let a team learn, and its first process keep the files of what was learnt."""
     checkpoint = stage.path("checkpoint.safetensors")
-    with here.team() as team:
+    with join_team(here) as team:
         if team is None:
             return
         log: Log = []

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from spp_det.config import Config
-from spp_det.datasets import positives_only
-from spp_det.errors import DataError
 from spp_det.images import flip_image
-from spp_det.networks import Trunk
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.parts import make_proposals
+from spp_det.pipeline.plan import without_proposals
 from spp_det.pipeline.sharing import Made, fill_stages
 from spp_det.pipeline.split import Split
-from spp_det.pipeline.store import StageFolder, Store, key_of
+from spp_det.pipeline.store import StageFolder
 from spp_det.processes import ALONE, Processes
 from spp_det.regions import ImageMaps, SPPRegions
 from spp_det.structures import Image, Proposals, empty_boxes
-
-PROPOSALS_VERSION = 4
-MAPS_VERSION = 2
-
-
-def proposals_stage(store: Store, config: Config, split: Split) -> StageFolder:
-    """The folder of a split's proposals."""
-    settings: dict[str, Any] = {**msgspec.to_builtins(config.proposals), "seed": config.seed}
-    inputs = {"images": split.images_key}
-    if config.proposals.file:
-        inputs["file"] = _file_digest(config.proposals.file)
-    without = _without_proposals(split)
-    if without:
-        inputs["without"] = key_of(without)
-    return store.stage("proposals", PROPOSALS_VERSION, settings, inputs)
 
 
 def make_proposals_stage(stage: StageFolder, config: Config, split: Split, here: Processes = ALONE) -> None:
     """Windows for every image; images that have theirs are passed over."""
     method = make_proposals(config, threads=1)
 
-    without = set(_without_proposals(split))
+    without = set(without_proposals(split))
 
     def propose(image_id: str) -> tuple[str, Proposals]:
         if image_id in without:
@@ -58,20 +37,9 @@ def make_proposals_stage(stage: StageFolder, config: Config, split: Split, here:
     fill_stages([stage], split.ids, make, "proposals", here)
 
 
-def _without_proposals(split: Split) -> list[str]:
-    """The images of which training takes the marked objects alone."""
-    return [image_id for image_id in split.ids if image_id in positives_only(split.dataset)]
-
-
 def read_proposals(stage: StageFolder, image_id: str) -> Proposals:
     """The windows of one image."""
     return Proposals(stage.read(image_id)["boxes"])
-
-
-def maps_stage(store: Store, config: Config, split: Split, trunk: Trunk, flipped: bool) -> StageFolder:
-    """The folder of a split's maps, of the images as they are or mirrored."""
-    settings = {"scales": list(config.maps.scales), "flipped": flipped}
-    return store.stage("maps", MAPS_VERSION, settings, {"images": split.images_key, "trunk": trunk.digest()})
 
 
 def make_maps_stage(
@@ -96,10 +64,3 @@ def compute_maps(regions: SPPRegions, image: Image) -> ImageMaps:
 def read_maps(stage: StageFolder, image_id: str) -> ImageMaps:
     """The maps of one image."""
     return ImageMaps.from_arrays(stage.read(image_id))
-
-
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as fault:
-        raise DataError(path, fault.strerror or str(fault)) from None

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from spp_det.config import Config, config_to_dict, load_config
+from spp_det.datasets import open_dataset, spread
 from spp_det.detection.bundle import load_detector
 from spp_det.errors import ConfigError, WeightsError
 from spp_det.evaluation import time_detectors
 from spp_det.files import read_json, write_json
-from spp_det.parts import make_dataset, make_trunk, spread
+from spp_det.parts import make_trunk
 from spp_det.pipeline.detections import look_together
 from spp_det.pipeline.ensemble import evaluate_ensemble
 from spp_det.pipeline.paper_tables import RCNN, Base, Cell, PaperTable, aim
@@ -226,8 +227,8 @@ def _check_weights(wanted: Iterable[tuple[Cell, Config]]) -> None:
 
 def _open(store: Store, config: Config) -> tuple[Split, Split]:
     return (
-        open_split(store, make_dataset(config, config.data.train)),
-        open_split(store, make_dataset(config, config.data.test)),
+        open_split(store, open_dataset(config.data, config.data.train)),
+        open_split(store, open_dataset(config.data, config.data.test)),
     )
 
 

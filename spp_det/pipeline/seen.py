@@ -27,33 +27,32 @@ FRESH = 2_000_000_000  # ns
 _UNKNOWN = (0, 0, 0, 0)
 
 
-def file_state(path: str | os.PathLike[str] | None) -> tuple[int, int, int, int]:
-    """Inode, bytes, mtime and ctime; zeros, which equal no other state, for no file and one that has just changed."""
+def file_states(paths: Iterable[str | os.PathLike[str] | None]) -> npt.NDArray[np.int64]:
+    """Inode, bytes, mtime and ctime of each file, in ns: int64 [N, 4].
+
+    Zeros, which equal no other state, for no file and one that has just changed.
+    """
+    states = np.array([_state(path) for path in paths], np.int64).reshape(-1, 4)
+    states[abs(time.time_ns() - states[:, 3]) < FRESH] = 0
+    return states
+
+
+def _state(path: Any) -> tuple[int, int, int, int]:
     if path is None:
         return _UNKNOWN
-    if not isinstance(path, str | os.PathLike):  # an address: what its storage says of it, such as its ETag
-        return _remote_state(path)
     try:
+        if hasattr(path, "fs"):  # an address: what its storage says of it, such as its ETag
+            return _remote_state(path)
         facts = os.stat(path)  # noqa: PTH116 - a third of the time that Path.stat takes
     except OSError:
-        return _UNKNOWN
-    if abs(time.time_ns() - facts.st_ctime_ns) < FRESH:
         return _UNKNOWN
     return facts.st_ino & (2**63 - 1), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _remote_state(path: Any) -> tuple[int, int, int, int]:
-    try:
-        key = path.fs.ukey(path.path)
-    except OSError:
-        return _UNKNOWN
+    key = path.fs.ukey(path.path)
     numbers = np.frombuffer(hashlib.sha256(key.encode()).digest(), np.int64)
     return int(numbers[0]), int(numbers[1]), int(numbers[2]), int(numbers[3])
-
-
-def file_states(paths: Iterable[Path | None]) -> npt.NDArray[np.int64]:
-    """`file_state` of each: int64 [N, 4]."""
-    return np.array([file_state(path) for path in paths], np.int64).reshape(-1, 4)
 
 
 def unchanged(now: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

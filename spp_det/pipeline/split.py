@@ -6,13 +6,22 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.datasets import Dataset, image_digest, loose_faults, positives_only, target_basis
+from spp_det.datasets import (
+    Dataset,
+    annotation_paths,
+    check_id,
+    image_digest,
+    image_paths,
+    loose_faults,
+    positives_only,
+    target_basis,
+)
 from spp_det.errors import DataError
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.pipeline.seen import SeenImages, SeenTargets, TargetTable, file_states, unchanged
@@ -72,9 +81,9 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False, here: Pro
             return None
 
     for image_id in dataset.ids:
-        guarded(_check_id, image_id)
+        guarded(check_id, image_id)
     check = store.stage("check", VERSION, {}, {"ids": key_of(list(dataset.ids))})
-    states = file_states(_path(dataset.image_path, image_id) for image_id in dataset.ids)
+    states = file_states(image_paths(dataset))
     images = _see_images(check.path("images.safetensors"), dataset, states, guarded, here)
     for faults in here.gather(skipped):
         skipped.update(faults)
@@ -84,7 +93,8 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False, here: Pro
     if not usable.any():
         raise DataError(next(iter(skipped.values()), "the split").split(":")[0], "no image of the split can be used")
     ids = tuple(image_id for image_id, good in zip(dataset.ids, usable.tolist(), strict=True) if good)
-    partly = [image_id for image_id in ids if image_id in positives_only(dataset)]
+    positives = positives_only(dataset)
+    partly = [image_id for image_id in ids if image_id in positives]
     targets = targets.chosen(usable)
     return Split(
         dataset=dataset,
@@ -96,24 +106,6 @@ def open_split(store: Store, dataset: Dataset, skip_bad: bool = False, here: Pro
         targets_key=key_of([list(dataset.class_names), targets.digest(), *partly]),
         check=check.key,
     )
-
-
-def _check_id(image_id: str) -> None:
-    """Raises DataError for an id that, as a name of a file, would lead elsewhere."""
-    if "/" not in image_id and "\0" not in image_id and image_id not in ("", ".", ".."):
-        return  # most are such, and a path takes 20 times as long
-    name = PurePosixPath(image_id)
-    if name.is_absolute() or ".." in name.parts or "\0" in image_id or not name.name:
-        raise DataError(image_id, "as an image's id leads out of its folder")
-
-
-def _path(find: Callable[[str], Path], image_id: str) -> Path | None:
-    """The file, None where there is none: who reads it says why."""
-    try:
-        _check_id(image_id)
-        return find(image_id)
-    except DataError:
-        return None
 
 
 def _see_images(
@@ -136,7 +128,7 @@ def _see_images(
 
     def look(row: int) -> tuple[int, str, Size] | None:
         image_id = dataset.ids[row]
-        _check_id(image_id)
+        check_id(image_id)
         digest = image_digest(dataset, image_id)
         height, width = before.sizes[row].tolist()
         if bytes.fromhex(digest) != before.digests[row].tobytes() or height == 0:  # else it was copied or touched
@@ -178,8 +170,8 @@ def _see_targets(
     basis, count = target_basis(dataset), len(dataset.ids)
     path = folder / f"targets-{key_of(basis)}.safetensors"
     before = (SeenTargets.read(path, count) if basis is not None else None) or SeenTargets.none(count)
-    find = getattr(dataset, "annotation_path", None)
-    own = file_states(_path(find, i) for i in dataset.ids) if find else images  # else they follow from the basis alone
+    files = annotation_paths(dataset)
+    own = images if files is None else file_states(files)  # without files they follow from the basis alone
     states = np.concatenate([images, own], axis=1)
     known = unchanged(images, before.states[:, :4]) & unchanged(own, before.states[:, 4:])
     new: dict[int, Target] = {}

@@ -1,4 +1,7 @@
-"""Where a run stands: which of its stages are done, partly done, or stale, and why."""
+"""Where a run stands: which of its stages are done, partly done, or stale, and why.
+
+torch is imported only where the networks are not those that the training was started with.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from spp_det.config import Config
+from spp_det.datasets import Dataset, open_dataset
 from spp_det.errors import DataError
 from spp_det.files import read_json
-from spp_det.parts import make_dataset
-from spp_det.pipeline.detections import detect_stage, run_digest
-from spp_det.pipeline.precompute import proposals_stage
+from spp_det.pipeline.plan import TRAINING, NetworkFacts, detect_stage, plan_stages, proposals_stage, run_digest
 from spp_det.pipeline.split import Split, open_split
 from spp_det.pipeline.store import StageFolder, Store
-from spp_det.pipeline.training import TRAINING, Run
-from spp_det.training.checkpoint import peek_state
+from spp_det.states import peek_state
 from spp_det.trust import load_run_config, run_config_from
 
 State = Literal["done", "partial", "stale", "missing"]
@@ -55,16 +56,17 @@ def run_status(run: Path, overrides: Sequence[str] = ()) -> list[StageStatus]:
     overrides: changed settings, as `--set` takes them: what would run again with them. Raises DataError where the
     folder is no run's, and what reading its images raises.
     """
-    config, store = _plan_of(run, overrides)
-    training = Run(config, store, skip_bad=True)
+    config, store, kept = _started_with(run, overrides)
+    split = open_split(store, open_dataset(config.data, config.data.train), skip_bad=True)
+    networks = NetworkFacts.recall(kept, config) or _build_networks(config, store, split.dataset)
+    plan = plan_stages(store, config, split, networks)
     made: dict[str, Any] = read_json(run / "run.json").get("stages", {}) if (run / "run.json").exists() else {}
-    count = len(training.split.ids)
     rows = [
-        _of_stage(title, folder, made.get(title, {}).get("key"), _progress(folder, config, count))
-        for title, folder in training.plan.items()
+        _of_stage(title, folder, made.get(title, {}).get("key"), _progress(folder, config, len(split.ids)))
+        for title, folder in plan.items()
     ]
-    rows.append(_of_detector(run, training.plan, made))
-    return rows + _testing(run, config, store, rows[-1].state == "done")
+    rows.append(_of_detector(run, plan, made))
+    return rows + _testing(run, config, store, networks, rows[-1].state == "done")
 
 
 def status_table(run: Path, rows: Sequence[StageStatus]) -> Table:
@@ -83,8 +85,14 @@ def status_json(rows: Sequence[StageStatus]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def _plan_of(run: Path, overrides: Sequence[str]) -> tuple[Config, Store]:
-    """What was to be trained, and where its stages are."""
+def _build_networks(config: Config, store: Store, dataset: Dataset) -> NetworkFacts:
+    from spp_det.pipeline.training import Run
+
+    return Run(config, store, skip_bad=True, dataset=dataset).networks
+
+
+def _started_with(run: Path, overrides: Sequence[str]) -> tuple[Config, Store, Any]:
+    """What was to be trained, where its stages are, and what is known of its networks; see `NetworkFacts.recall`."""
     if (run / TRAINING).exists():
         facts = read_json(run / TRAINING)
         config = run_config_from(facts["config"], run / TRAINING, overrides)
@@ -95,7 +103,7 @@ def _plan_of(run: Path, overrides: Sequence[str]) -> tuple[Config, Store]:
         config = load_run_config(run, overrides)
     else:
         raise DataError(run, "holds no run; spp-det train begins one" if run.is_dir() else "there is no such run")
-    return config, Store(facts["store"])
+    return config, Store(facts["store"]), facts.get("networks")
 
 
 def _of_stage(title: str, folder: StageFolder, made: str | None, progress: str) -> StageStatus:
@@ -160,12 +168,12 @@ def _of_detector(run: Path, plan: Mapping[str, StageFolder], made: Mapping[str, 
     return StageStatus("detector", "done", f"{len(read_json(run / 'detector.json')['class_names'])} classes")
 
 
-def _testing(run: Path, config: Config, store: Store, trained: bool) -> list[StageStatus]:
+def _testing(run: Path, config: Config, store: Store, networks: NetworkFacts, trained: bool) -> list[StageStatus]:
     """The stages of testing on the configuration's own split."""
     name = config.data.test
     titles = [f"proposals, {name}", f"detections, {name}", "metrics.json"]
     try:
-        split: Split = open_split(store, make_dataset(config, name), skip_bad=True)
+        split: Split = open_split(store, open_dataset(config.data, name), skip_bad=True)
     except DataError as fault:
         return [StageStatus(title, "missing", str(fault)) for title in titles[:1]]
     count = len(split.ids)
@@ -173,7 +181,7 @@ def _testing(run: Path, config: Config, store: Store, trained: bool) -> list[Sta
     rows = [_of_stage(titles[0], proposals, None, _progress(proposals, config, count))]
     if not trained:
         return [*rows, *(StageStatus(title, "missing", "comes after training") for title in titles[1:])]
-    detect = detect_stage(store, config, run_digest(run), split, proposals)
+    detect = detect_stage(store, config, run_digest(run), networks.precision, split, proposals)
     rows.append(_of_stage(titles[1], detect, None, _progress(detect, config, count)))
     metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else None
     if metrics is None:

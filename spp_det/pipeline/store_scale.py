@@ -18,12 +18,13 @@ import numpy as np
 from PIL import Image as PillowImage
 from rich.table import Table
 
-from spp_det.config import config_from, config_to_dict
+from spp_det.config import config_from
 from spp_det.datasets.voc import VOC_CLASSES
 from spp_det.datasets.voc_annotations import annotation_xml
 from spp_det.files import write_json
+from spp_det.pipeline.plan import TRAINING
 from spp_det.pipeline.store import Store
-from spp_det.pipeline.training import TRAINING, Run
+from spp_det.pipeline.training import Run
 from spp_det.structures import Target
 from spp_det.tooling import format_bytes, format_seconds, track
 
@@ -138,9 +139,9 @@ def _run(folder: Path) -> Run:
         "finetune": {"hidden": [16, 16], "flip": False},
     }
     config = config_from(table, "the configuration")
-    facts = {"store": str((folder / "store").resolve()), "config": config_to_dict(config)}
-    write_json(folder / "run" / TRAINING, facts)
-    return Run(config, Store(folder / "store"), skip_bad=False)
+    run = Run(config, Store(folder / "store"), skip_bad=False)
+    write_json(folder / "run" / TRAINING, run.started_with())
+    return run
 
 
 def _start(folder: Path) -> None:

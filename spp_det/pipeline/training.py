@@ -10,20 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from spp_det.config import Config, config_to_dict, load_config
-from spp_det.datasets import Dataset
+from spp_det.datasets import Dataset, open_dataset
 from spp_det.detection.bundle import save_detector
 from spp_det.errors import ConfigError
 from spp_det.files import write_json
 from spp_det.locks import locked
 from spp_det.networks import FcHead, Trunk
 from spp_det.parallel import available_cores
-from spp_det.parts import make_dataset, make_head, make_regions, make_trunk
+from spp_det.parts import make_head, make_regions, make_trunk
 from spp_det.pipeline.learn import (
-    Basis,
     fit_regressor,
     fit_svms,
     load_regressor,
@@ -33,7 +31,16 @@ from spp_det.pipeline.learn import (
     tuned_head,
     tuned_trunk,
 )
-from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage, maps_stage, proposals_stage
+from spp_det.pipeline.plan import (
+    MAPS_TITLES,
+    TRAINING,
+    NetworkFacts,
+    crops_title,
+    frozen_crops,
+    plan_stages,
+    sides,
+)
+from spp_det.pipeline.precompute import make_maps_stage, make_proposals_stage
 from spp_det.pipeline.sharing import common_dtype, make_together
 from spp_det.pipeline.space import check_space
 from spp_det.pipeline.split import Split, open_split
@@ -45,8 +52,6 @@ from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.tooling import format_seconds
 
 RUN_LOCK = "run.lock"
-TRAINING = "training.json"  # what a training was started with, for those who ask before it has ended
-MAPS_TITLES = {False: "maps", True: "maps, mirrored"}  # by whether the images are mirrored
 
 
 def say(text: str) -> None:
@@ -92,7 +97,7 @@ def _train(
     if without:
         say(f"without an object, and so not learnt: {', '.join(without)}")
     if here.first:
-        write_json(out / TRAINING, {"store": str(run.store.root.resolve()), "config": config_to_dict(config)})
+        write_json(out / TRAINING, run.started_with())
         run.store.note_use(out, "train", [("check", run.split.check), *((s.stage, s.key) for s in run.plan.values())])
         check_space(run.store, run.plan, run.split, run.regions, config.proposals.max_windows, say)
     run.prepare()
@@ -117,63 +122,30 @@ class Run:
     ) -> None:
         self.config, self.store, self.here = config, store, here
         with here.first_ahead():
-            images = make_dataset(config, config.data.train) if dataset is None else dataset
+            images = open_dataset(config.data, config.data.train) if dataset is None else dataset
         self.split: Split = open_split(store, images, skip_bad, here)
         self.class_names = self.split.dataset.class_names
         with here.first_ahead():
             self.trunk: Trunk = make_trunk(config)
-        self.trunk_digest = self.trunk.digest()
+        self.trunk.digest()  # of the weights in float32
         self.head: FcHead = make_head(config, self.trunk, len(self.class_names)).to(here.device)
         self.head.repeatable = True
         self.trunk.to(here.device)
         self.dtype = common_dtype(config, here)
         self.regions = make_regions(config, self.trunk, self.head)
-        tune = config.finetune
-        # R-CNN whose convolutions stay as they are: each crop is seen once, and all else starts from its pooled vector
-        self.frozen_crops = isinstance(self.regions, RCNNRegions) and 0 in (tune.iterations, tune.first_conv)
-        self.plan = {**self._plan_images(), **self._plan_learning()}
+        self.networks = NetworkFacts(self.trunk.digest(), str(self.dtype), isinstance(self.regions, RCNNRegions))
+        self.frozen_crops = frozen_crops(config, self.networks)
+        self.plan = plan_stages(store, config, self.split, self.networks)
         self.stages: dict[str, Any] = {}
 
-    def _plan_images(self) -> dict[str, StageFolder]:
-        """The folders of the stages that look at images alone, by their titles, in the order that they run."""
-        config, split, store = self.config, self.split, self.store
-        plan = {"proposals": proposals_stage(store, config, split)}
-        if isinstance(self.regions, SPPRegions) and config.maps.keep:
-            for flipped in self._sides():
-                plan[MAPS_TITLES[flipped]] = maps_stage(store, config, split, self.trunk, flipped)
-        return plan
-
-    def _sides(self) -> list[bool]:
-        """Whether the images are seen mirrored: as they are, and for fine-tuning with flips the other way too."""
-        tune = self.config.finetune
-        return [False, True] if tune.flip and tune.iterations else [False]
-
-    def _plan_learning(self) -> dict[str, StageFolder]:
-        """The folders of the stages that learn, likewise."""
-        config, store = self.config, self.store
-        whole = isinstance(self.regions, RCNNRegions)
-        settings = {
-            "regions": msgspec.to_builtins(config.regions),
-            "maps": {"levels": list(config.maps.levels)} if whole else config.maps.shaping(),
-            "use_difficult": config.data.use_difficult,
-            "seed": config.seed,
-            "precision": str(self.dtype),
+    def started_with(self) -> dict[str, Any]:
+        """What TRAINING holds."""
+        networks = self.networks.remembered(self.config)
+        return {
+            "store": str(self.store.root.resolve()),
+            "config": config_to_dict(self.config),
+            "networks": networks,
         }
-        proposals = proposals_stage(store, config, self.split).key
-        basis = Basis(settings, {"proposals": proposals, "targets": self.split.targets_key, "trunk": self.trunk_digest})
-        svm, regress = config.svm, config.regress
-        tuned = basis.stage(store, "finetune", config.finetune)
-        plan = {}
-        if self.frozen_crops:
-            for flipped in self._sides():
-                plan[_crops("pool5", flipped)] = basis.stage(store, "vectors", {"layer": "pool5", "flipped": flipped})
-        plan["fine-tuning"] = tuned
-        if whole and not self.frozen_crops:
-            plan[_crops(svm.layer)] = basis.stage(store, "vectors", {"layer": svm.layer}, finetune=tuned.key)
-        plan["SVMs"] = basis.stage(store, "svm", svm.shaping(), **self._on(svm.layer, tuned))
-        if regress.enabled:
-            plan["box regression"] = basis.stage(store, "regress", regress, **self._on(regress.layer, tuned))
-        return plan
 
     def stage(self, title: str, work: Callable[[StageFolder], None]) -> StageFolder:
         """Run a stage of the plan unless it is done, and note its key and its seconds."""
@@ -206,7 +178,7 @@ class Run:
         trunk = deepcopy(self.trunk)  # what is saved stays float32
         if self.frozen_crops:
             self.trunk.to(self.dtype)
-            for flipped in self._sides():
+            for flipped in sides(config):
                 self.keep_vectors("pool5", flipped)
         if isinstance(regions, RCNNRegions) and not self.frozen_crops:
             tuned = self.stage("fine-tuning", lambda s: tune_whole(s, regions, source, config, here))
@@ -230,25 +202,16 @@ class Run:
     def keep_vectors(self, layer: str, flipped: bool = False) -> None:
         """The vectors of all windows into the store: crops are slow, and what learns reads them more than once."""
         work = partial(make_vectors_stage, source=self.source, layer=layer, flipped=flipped, here=self.here)
-        self.source.stored[layer, flipped] = self.stage(_crops(layer, flipped), work)
-
-    def _on(self, layer: str, tuned: StageFolder) -> dict[str, str]:
-        """What a layer's vectors depend on: pooled ones on no layer that is tuned, unless the trunk is."""
-        untouched = layer == "pool5" and (isinstance(self.regions, SPPRegions) or self.frozen_crops)
-        return {} if untouched else {"finetune": tuned.key}
+        self.source.stored[layer, flipped] = self.stage(crops_title(layer, flipped), work)
 
     def save(self, out: Path) -> None:
         """The detector into the run's folder, and beside it which stages it came from."""
         trunk, head = self.tuned
         tuned_whole = isinstance(self.regions, RCNNRegions) and not self.frozen_crops
-        before = self.trunk_digest if tuned_whole else None
+        before = self.networks.trunk if tuned_whole else None
         save_detector(out, self.config, self.class_names, trunk, head, self.svms, self.regressor, tuned_from=before)
         write_json(out / "run.json", {"store": str(self.store.root.resolve()), "stages": self.stages})
         say(f"trained: {out}")
-
-
-def _crops(layer: str, flipped: bool = False) -> str:
-    return f"{layer} of crops" + (", mirrored" if flipped else "")
 
 
 def _announce_changes(config: Config, out: Path) -> None:

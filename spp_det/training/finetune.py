@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from spp_det.errors import SppDetError
 from spp_det.networks import FcHead
-from spp_det.processes import LONE, Team
 from spp_det.structures import Boxes
+from spp_det.team import LONE, Team
 from spp_det.training.checkpoint import load_checkpoint, save_checkpoint
 from spp_det.training.optimizer import set_rate, sgd
 from spp_det.training.sampling import SamplingSettings, sample_chunk

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spp_det.training.checkpoint import read_state, write_state
+from spp_det.states import read_state, write_state
 from spp_det.training.mining import Miner
 from spp_det.training.svm import Hyperplane
 

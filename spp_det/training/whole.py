@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
-from spp_det.processes import LONE, Team
 from spp_det.regions import RCNNRegions
 from spp_det.regions.rcnn import Warped
 from spp_det.regions.spp import blocks, cells_within
 from spp_det.structures import Boxes, Image
+from spp_det.team import LONE, Team
 from spp_det.training.finetune import FinetuneSettings, Log, classify, tune
 from spp_det.training.source import PooledSource, Progress, silent
 

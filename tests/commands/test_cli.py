@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from reference.without_torch import run_without_torch
 
 from spp_det import cli
 from spp_det.datasets import make_shapes
@@ -305,6 +306,9 @@ def test_status_says_what_is_there_and_why_not(
         "proposals, test": "missing",
         "detections, test": "missing",
     }
+    without = run_without_torch("from spp_det.cli import main; main()", "status", str(run), "--json")
+    assert without.returncode == 0, without.stderr
+    assert json.loads(without.stdout) == json.loads(call(capsys, "status", run, "--json")[1])
     changed = states(run, "--set", "svm.C=0.5")
     assert changed["SVMs"] == ("stale", "svm.C was 0.001, is 0.5")
     assert changed["fine-tuning"][0] == "done"

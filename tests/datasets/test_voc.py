@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from spp_det.datasets import VOC_CLASSES, VOCDataset, write_results
+from spp_det.datasets import VOC_CLASSES, VOCDataset, annotation_paths, image_files, image_paths, write_results
 from spp_det.datasets.voc_annotations import annotation_xml, read_annotation, read_stated_size
 from spp_det.datasets.voc_layout import voc_folders
 from spp_det.errors import DataError
@@ -42,6 +42,32 @@ def read(tmp_path: Path, xml: str | bytes, classes: tuple[str, ...] = VOC_CLASSE
 
 
 # --- the devkit's layout
+
+
+class Elsewhere(VOCDataset):
+    """Finds images in a way of its own, and says nothing of all at once."""
+
+    def image_path(self, image_id: str) -> Path:
+        return Path("elsewhere") / image_id
+
+
+def test_all_paths_at_once_are_those_that_one_by_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_voc(tmp_path, {f"{number}": annotation(SIZE) for number in range(6)})
+    images = root / "JPEGImages"
+    (images / "1.jpg").rename(images / "1.PNG")
+    (images / "2.jpg").unlink()
+    (images / "3.jpg").rename(images / "3.gif")
+    (images / "4.bmp").write_bytes(b"")
+    one_by_one: list[str | None] = [str(images / name) if name else None for name in ("0.jpg", "1.PNG")]
+    one_by_one += [None, None, None, str(images / "5.jpg")]
+    for settled in (0, 2_000_000_000):  # ns: with a list of the folder, and without
+        monkeypatch.setattr(image_files, "SETTLED", settled)
+        dataset = VOCDataset(root)
+        assert [path and str(path) for path in image_paths(dataset)] == one_by_one
+        paths = annotation_paths(dataset)
+        assert paths is not None
+        assert [Path(str(path)) for path in paths] == [dataset.annotation_path(image_id) for image_id in dataset.ids]
+        assert image_paths(Elsewhere(root)) == [Path("elsewhere") / image_id for image_id in dataset.ids]
 
 
 def test_voc_classes_in_the_devkits_order() -> None:

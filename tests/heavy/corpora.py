@@ -33,7 +33,7 @@ from spp_det.networks.weights import read_tensors
 from spp_det.original import convert_models, read_caffemodel
 from spp_det.pipeline.status import run_status
 from spp_det.proposals import BoxFile
-from spp_det.training.checkpoint import peek_state, write_state
+from spp_det.states import peek_state, write_state
 
 
 @dataclass(frozen=True)

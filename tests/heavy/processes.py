@@ -29,8 +29,8 @@ from rich.table import Table
 from test_torchrun import CONFIG, PAIR, ROOT, free_port, torchrun, train_alone, training
 
 from spp_det.config import load_config
+from spp_det.datasets import open_dataset
 from spp_det.files import read_arrays, read_json, write_json
-from spp_det.parts import make_dataset
 from spp_det.tooling import console
 
 WAYS = {"1 process": [], "4 processes": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]}
@@ -55,7 +55,7 @@ def measure_cost(args: argparse.Namespace, scratch: Path) -> int:
     """Time the two ways in turns."""
     folder = args.work or scratch
     config = load_config(CONFIG, [f"data.options={{train={args.images}, test=6}}"], data__root=str(folder / "shapes"))
-    make_dataset(config, config.data.train)  # which draws the images
+    open_dataset(config.data, config.data.train)  # which draws the images
     file = folder / "rounds.json"
     rounds = read_json(file) if file.exists() else []
     while len(rounds) < args.rounds:

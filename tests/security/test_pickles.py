@@ -25,8 +25,8 @@ from spp_det.networks.weights import read_tensors
 from spp_det.original import convert_caffemodel, convert_models, read_caffemodel
 from spp_det.pipeline.status import run_status
 from spp_det.proposals import BoxFile
+from spp_det.states import peek_state, read_state
 from spp_det.tooling import run_tool
-from spp_det.training.checkpoint import peek_state, read_state
 
 FEATURES = Features(np.zeros((2, 3), np.float32), np.array([0, 1]), ("a", "b"), {})
 

@@ -17,6 +17,7 @@ from reference.training import World
 
 from spp_det.networks import FcHead
 from spp_det.processes import Processes
+from spp_det.team import join_team
 from spp_det.training import (
     BoxRegressor,
     FinetuneSettings,
@@ -107,7 +108,7 @@ def tuned(here: Processes, path: Path | None = None, stop_at: int = 0) -> list[A
             os.kill(os.getpid(), signal.SIGKILL)
 
     head = new_head()
-    with here.team(everyone=True) as team:
+    with join_team(here, everyone=True) as team:
         assert team is not None
         log = finetune(head, world(), TUNING, path, watch, team)
     return [log, {name: value.tolist() for name, value in head.state().items()}]
