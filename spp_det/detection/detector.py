@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,26 +13,32 @@ import numpy.typing as npt
 
 from spp_det.config import Config, DetectConfig
 from spp_det.detection.candidates import Candidates, select_candidates
+from spp_det.detection.pooled import (
+    BLOCK,
+    LaterVectors,
+    PooledWindows,
+    Readable,
+    ScoredWindows,
+    Vectors,
+    as_float32,
+)
 from spp_det.detection.voting import vote, voters
 from spp_det.detection.window_detector import WindowDetector, read_pixels
 from spp_det.errors import ConfigError
 from spp_det.places import as_path
 from spp_det.proposals import ProposalMethod
+from spp_det.regions.spp import blocks
 from spp_det.structures import Boxes, Image, Labels, Proposals, Size, check_image
 from spp_det.threads import one_blas_thread
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:  # else it would load torch, which a reader of `Detections` may never need
-    from torch import Tensor
-
     from spp_det.detection.ensemble import Ensemble
     from spp_det.detection.first_look import FirstLook
     from spp_det.detection.memory import ClassMemory
     from spp_det.networks.head import Layer
     from spp_det.regions import RegionExtractor
     from spp_det.training import SvmSettings
-
-Vectors = npt.NDArray[np.float32]  # [N, D]
 
 
 class Classifiers(Protocol):
@@ -47,36 +53,6 @@ class Regressor(Protocol):
 
     def apply(self, features: Vectors, boxes: Boxes, labels: Labels, size: Size, rows: Labels | None = None) -> Boxes:
         """The boxes [N, 4] of classes [N], moved by what the vectors say that stand in their rows, int64 [N]."""
-
-
-@dataclass(frozen=True, eq=False)
-class PooledWindows:
-    """Windows of one image and their pooled vectors; windows of the same cells share one.
-
-    features: what was computed once for the image; rows: int64 [n], of the image's proposals; boxes: float32 [n, 4],
-    theirs; place: int64 [n], the row of each one's vector; vectors: [M, D], float32, or a tensor in the networks' type.
-    """
-
-    features: Any
-    rows: Labels
-    boxes: Boxes
-    place: Labels
-    vectors: Vectors | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredWindows:
-    """Windows of one image with a score for every class.
-
-    rows, boxes, place: as in PooledWindows; scores: [n, K], SVM margins; located: the vectors that the regressor
-    reads, float32 [M, D].
-    """
-
-    rows: Labels
-    boxes: Boxes
-    scores: npt.NDArray[np.floating]
-    place: Labels
-    located: Vectors
 
 
 class Detector(WindowDetector):
@@ -313,7 +289,10 @@ class Detector(WindowDetector):
         if self.first_look is not None:
             with watch.stage("first_look_s"):
                 rows, first, place = self._look_first(features, boxes, first, place)
-        vectors = self.regions.pooled(features, boxes[first], watch)
+        if self._on_device() or not LaterVectors.needed(self.regions, len(first)):
+            vectors = self.regions.pooled(features, boxes[first], watch)
+        else:
+            vectors = LaterVectors(self.regions, features, boxes[first])
         return PooledWindows(features, rows, boxes[rows], place, vectors)
 
     def choose(self, pooled: PooledWindows, image: Image, watch: Watch) -> Candidates:
@@ -326,10 +305,25 @@ class Detector(WindowDetector):
     def score(self, pooled: PooledWindows, watch: Watch) -> ScoredWindows:
         """The scores of pooled windows for every class, before any suppression."""
         with watch.stage("fc_s"):
-            vectors, located = self.regions.head.numpy_layers(pooled.vectors, (self.layer, self.regression_layer))
+            vectors, located = self._layers(pooled.vectors)
         with watch.stage("rest_s"):
-            scores = self.svms.decision_function(vectors)
+            parts = [self.svms.decision_function(as_float32(vectors[rows])) for rows in blocks(len(vectors), BLOCK)]
+            scores = np.concatenate(parts)
             return ScoredWindows(pooled.rows, pooled.boxes, scores[pooled.place], pooled.place, located)
+
+    def _layers(self, vectors: Readable) -> tuple[Readable, Readable]:
+        """What the SVMs and what the regressor reads of pooled vectors, [M, D] each.
+
+        Pooled vectors themselves stay what they are: as float32 those of a large image take half a gigabyte.
+        """
+        names: tuple[Layer, Layer] = (self.layer, self.regression_layer)
+        given: dict[str, Readable] = {} if isinstance(vectors, np.ndarray) else {"pool5": vectors}
+        wanted = [name for name in names if name not in given]
+        if wanted:
+            parts = blocks(len(vectors), BLOCK) if isinstance(vectors, LaterVectors) else [slice(None)]
+            found = [self.regions.head.numpy_layers(vectors[rows], wanted) for rows in parts]
+            given |= {name: np.concatenate(each) for name, each in zip(wanted, zip(*found, strict=True), strict=True)}
+        return given[names[0]], given[names[1]]
 
     def regress(self, scored: ScoredWindows, candidates: Candidates, size: Size) -> Candidates:
         """The candidates chosen among scored windows, moved by the regressor if there is one, and by votes if asked.
@@ -352,7 +346,13 @@ class Detector(WindowDetector):
         boxes = scored.boxes[rows]
         if self.regressor is None:
             return boxes
-        return self.regressor.apply(scored.located, boxes, labels, size, scored.place[rows])
+        read, place = np.unique(scored.place[rows], return_inverse=True)
+        moved = np.empty_like(boxes)
+        for block in blocks(len(read), BLOCK):
+            part = np.flatnonzero((block.start <= place) & (place < block.stop))
+            vectors = as_float32(scored.located[read[block]])
+            moved[part] = self.regressor.apply(vectors, boxes[part], labels[part], size, place[part] - block.start)
+        return moved
 
     def _look_first(self, features: Any, boxes: Boxes, first: Labels, place: Labels) -> tuple[Labels, Labels, Labels]:
         """What stays after the first look: the rows of boxes, the first of each set of cells, and its place there."""
