@@ -130,11 +130,12 @@ class SVMConfig(_Table, frozen=True):
     passes: int = 1
     near_duplicates: Rule = "paper"
     standardise: bool = False  # learn on vectors of mean 0 and deviation 1
+    flip: bool = False  # learn from mirror images too; pooled vectors alone
 
     def shaping(self) -> dict[str, Any]:
         """The settings that results depend on; a newer one than many a store only where it is used."""
         table = msgspec.to_builtins(self)
-        return {name: value for name, value in table.items() if value or name != "standardise"}
+        return {name: value for name, value in table.items() if value or name not in ("standardise", "flip")}
 
 
 class RegressConfig(_Table, frozen=True):
@@ -221,6 +222,12 @@ def _faults(config: Config) -> list[tuple[str, str]]:
             "is for pooled windows" if tune.standardise and config.regions.kind == "rcnn" else "",
         ),
         ("svm.standardise", "is for pooled windows" if svm.standardise and config.regions.kind == "rcnn" else ""),
+        (
+            "svm.flip",
+            'is for pooled windows, svm.layer = "pool5"'
+            if svm.flip and (svm.layer != "pool5" or config.regions.kind == "rcnn")
+            else "",
+        ),
         (
             "detect.vote",
             "moves what the regressor has moved: it needs regress.enabled"

@@ -22,7 +22,10 @@ AIM = 224.0  # px: how large the median object is on the chosen scale; the paper
 FEW_OBJECTS = 1000  # up to here, and for few classes, no layers are tuned
 FEW_CLASSES = 10
 FINER = 1.5  # how many times larger the second image is in which a trained detector looks then
-RARE = 20.0  # how many times an object counts then, among thousands of windows of background
+RARE = 100  # up to so many objects of a class its mirror images are learnt from, too
+AS_MANY = 500.0  # windows of background that a class's objects, mirrored ones too, count as together ..
+COUNTS = (2.0, 5.0)  # .. and so many times an object counts, at least, as in R-CNN, and at most
+APART = 0.2  # IoU, at most, of two detections then: votes move neighbours onto the same object
 FEW_IMAGES = 500  # up to here fine-tuning sees mirrored images, too
 SCARCE = 10  # a class with fewer objects is told
 
@@ -109,14 +112,18 @@ def _pooled(counts: Counts, looks: Sequence[int]) -> tuple[dict[str, Any], list[
 
     looks: px, the scales of detection; none for those of training.
     """
+    of_one_class = counts.total / sum(number > 0 for number in counts.objects.values())
+    flip = of_one_class <= RARE
+    weight = round(float(np.clip(AS_MANY / (2 * of_one_class if flip else of_one_class), *COUNTS)), 1)
     tables = {
         "finetune": {"iterations": 0, "hidden": [8, 8]},  # the layers are there, and nobody reads them
-        "svm": {"layer": "pool5", "positive_weight": RARE, "standardise": True},
-        "detect": {"scales": list(looks), "vote": True},
+        "svm": {"layer": "pool5", "positive_weight": weight, "standardise": True, "flip": flip},
+        "detect": {"scales": list(looks), "nms_overlap": APART, "vote": True},
     }
     objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
     why = [
-        f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}",
+        f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}, each counting {weight:g} times",
+        f"mirrored images: {'learnt from too' if flip else 'not learnt from'}; {of_one_class:,.0f} objects a class",
         "boxes: moved by votes",
     ]
     if looks:

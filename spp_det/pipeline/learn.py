@@ -30,6 +30,7 @@ from spp_det.training import (
     SamplingSettings,
     Standardised,
     StandardisedSource,
+    WithMirrored,
     finetune,
     finetune_whole,
     standardise,
@@ -126,8 +127,9 @@ def fit_svms(stage: StageFolder, source: TrainingWindows, config: Config, here: 
     checkpoint = stage.path("checkpoint.safetensors")
     with progress(f"SVMs on {svm.layer}") as show:
         exchange = svm.layer != "pool5" and (svm.layer, False) not in source.stored  # else they are as quick to make
-        moments = Moments.draw(source, svm.layer, config.seed) if svm.standardise else None
-        examples = source if moments is None else StandardisedSource(source, moments)
+        images = WithMirrored(source) if svm.flip else source
+        moments = Moments.draw(images, svm.layer, config.seed) if svm.standardise else None
+        examples = images if moments is None else StandardisedSource(images, moments)
         svms, log = train_svms(examples, svm.layer, make_svm_settings(config), checkpoint, show, here, exchange)
         if moments is not None:
             moments.fold(svms)

@@ -74,8 +74,9 @@ def plan_stages(store: Store, config: Config, split: Split, networks: NetworkFac
 
 
 def sides(config: Config) -> list[bool]:
-    """Whether the images are seen mirrored: as they are, and for fine-tuning with flips the other way too."""
-    return [False, True] if config.finetune.flip and config.finetune.iterations else [False]
+    """Whether the images are seen mirrored: as they are, and for what learns with flips the other way too."""
+    tuned = config.finetune.flip and config.finetune.iterations
+    return [False, True] if tuned or config.svm.flip else [False]
 
 
 def frozen_crops(config: Config, networks: NetworkFacts) -> bool:

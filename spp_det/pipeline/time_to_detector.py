@@ -40,8 +40,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # what `choose` says, and changes of i
     "not standardised": ("svm.standardise=false",),
     "R-CNN's SVMs": (
         "svm.standardise=false",
+        "svm.flip=false",
         "svm.positive_weight=2.0",
         "detect.vote=false",
+        "detect.nms_overlap=0.3",
         "detect.scales=[]",
     ),
     "fc7, fine-tuned": ("svm.layer=fc7",),

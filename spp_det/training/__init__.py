@@ -2,6 +2,7 @@
 
 from spp_det.training.finetune import PAPER_RATES, RELEASED_RATES, FinetuneSettings, finetune
 from spp_det.training.mining import SvmMemory, SvmSettings, train_class
+from spp_det.training.mirrored import WithMirrored
 from spp_det.training.moments import Moments, StandardisedSource
 from spp_det.training.regression import BoxRegressor, RegressionMemory
 from spp_det.training.sampling import SamplingSettings
@@ -28,6 +29,7 @@ __all__ = [
     "SvmSettings",
     "WindowSource",
     "Windows",
+    "WithMirrored",
     "feature_norm",
     "finetune",
     "finetune_whole",

@@ -70,23 +70,28 @@ def test_the_rule_for_many(given: Counts, scale: int, iterations: int, wide: int
 
 
 @pytest.mark.parametrize(
-    ("given", "scale"),
+    ("given", "scale", "weight", "flip"),
     [
-        (counts(50, 60), 600),
-        (counts(2, 2), 600),
-        (counts(500, 1000, 10), 600),
-        (counts(50, 60, side=0.9), 480),
-        (counts(50, 60, side=0.05), 800),
+        (counts(50, 60), 600, 5.0, True),
+        (counts(2, 2), 600, 5.0, True),
+        (counts(100, 140), 600, 3.6, True),
+        (counts(500, 1000, 10), 600, 2.5, True),
+        (counts(100, 240), 600, 4.2, False),
+        (counts(200, 227, 1), 600, 2.2, False),
+        (counts(500, 1000, 1), 600, 2.0, False),
+        (counts(50, 60, side=0.9), 480, 5.0, True),
+        (counts(50, 60, side=0.05), 800, 5.0, True),
     ],
 )
-def test_the_rule_for_few(given: Counts, scale: int) -> None:
+def test_the_rule_for_few(given: Counts, scale: int, weight: float, flip: bool) -> None:
     choice = choose(given)
     assert choice.settings["maps"]["scales"] == [scale]
     assert choice.settings["finetune"]["iterations"] == 0
     svm = choice.settings["svm"]
-    assert (svm["layer"], svm["positive_weight"], svm["standardise"]) == ("pool5", 20.0, True)
-    assert choice.settings["detect"] == {"scales": [scale, scale * 3 // 2], "vote": True}
-    assert choose(given, ["maps.scales=[160]"]).settings["detect"] == {"scales": [], "vote": True}
+    assert svm == {"layer": "pool5", "positive_weight": weight, "standardise": True, "flip": flip}
+    detect = {"scales": [scale, scale * 3 // 2], "nms_overlap": 0.2, "vote": True}
+    assert choice.settings["detect"] == detect
+    assert choose(given, ["maps.scales=[160]"]).settings["detect"] == {**detect, "scales": []}
     assert "fc6, fc7: none" in "\n".join(choice.why)
 
 

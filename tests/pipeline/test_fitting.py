@@ -13,6 +13,7 @@ from spp_det.config import config_from
 from spp_det.datasets import ShapesDataset
 from spp_det.datasets.memory import PairsDataset
 from spp_det.errors import ConfigError
+from spp_det.files import read_json
 from spp_det.pipeline.fitting import SOURCE
 
 TINY = [
@@ -53,6 +54,18 @@ def test_fit_returns_itself_and_detects(shapes: ShapesDataset, tmp_path: Path) -
     detector.fit(pairs[:4], shapes.class_names)
     assert detector.config.svm == again.config.svm
     assert not np.array_equal(detector.svms.coef_, again.svms.coef_)
+
+
+def test_mirror_images_are_mapped_for_the_svms(shapes: ShapesDataset, tmp_path: Path) -> None:
+    found = {}
+    for flip in ("false", "true"):
+        settings = [*TINY, "finetune.iterations=0", "svm.layer=pool5", f"svm.flip={flip}"]
+        found[flip] = Detector.new().fit(shapes, folder=tmp_path / flip, settings=settings)
+        stages = read_json(tmp_path / flip / "run.json")["stages"]
+        assert ("maps, mirrored" in stages) == (flip == "true")
+    assert not np.array_equal(found["true"].svms.coef_, found["false"].svms.coef_)
+    turned, straight = found["true"].regressor, found["false"].regressor
+    assert np.array_equal(turned.weights_, straight.weights_)  # it learns of the images as they are
 
 
 def test_torchvision_s_data_set(shapes: ShapesDataset) -> None:

@@ -36,6 +36,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
         [],
         ["finetune.flip=false", "regress.enabled=false"],
         ["svm.layer=pool5", "regress.layer=fc7"],
+        ["finetune.flip=false", "svm.layer=pool5", "svm.flip=true"],
         ["regions.kind=rcnn"],
         ["regions.kind=rcnn", "finetune.first_conv=0", "finetune.flip=true"],
         ["regions.kind=rcnn", "finetune.iterations=0", "svm.layer=pool5"],
