@@ -152,6 +152,11 @@ def track(items: Iterable[T], description: str, total: int | None = None, done: 
             show(count, total)
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 image" and "2,000 images"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def format_seconds(seconds: float) -> str:
     """Seconds as people read them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 10:

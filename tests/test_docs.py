@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -31,10 +32,13 @@ def test_the_site_builds_and_nothing_in_it_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     for page in DOCS.rglob("*.md"):
-        html = tmp_path / "site" / page.relative_to(DOCS).with_suffix("") / "index.html"
-        text = (tmp_path / "site/index.html" if page.stem == "index" else html).read_text()
+        place = tmp_path / "site" / page.relative_to(DOCS).with_suffix("") / "index.html"
+        text = (tmp_path / "site/index.html" if page.stem == "index" else place).read_text()
         wanted = re.findall(r"^::: (\S+)$", page.read_text(), re.M)
         assert [name for name in wanted if f'id="{name}"' not in text] == []
+    shown = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "site/examples/index.html").read_text()))
+    examples = {path.name: path.read_text().partition("\n")[0] for path in (ROOT / "examples").glob("*.py")}
+    assert [name for name, first_line in examples.items() if first_line not in shown] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

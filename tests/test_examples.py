@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from spp_det import Detector
 from spp_det.datasets import SHAPES_CLASSES, VOCDataset, make_shapes
+from spp_det.detection.memory import BACKGROUND
 from spp_det.images import read_image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -31,7 +34,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_train_then_detect(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_detect_and_add_a_class(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, picture = tmp_path / "run", next(shapes.rglob("JPEGImages/test_*.jpg"))
     assert example("train_on_a_folder").main([str(shapes), "--out", str(run), "--set", *QUICK]) == 0
     out = capsys.readouterr().out
@@ -43,6 +46,18 @@ def test_train_then_detect(shapes: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert lines[-1].startswith(f"{len(lines) - 1} objects; see ")
     assert all(line.split()[0] in SHAPES_CLASSES for line in lines[:-1])
     assert read_image(tmp_path / "found.jpg").shape == read_image(picture).shape
+    without, again = tmp_path / "without", tmp_path / "again"
+    Detector.load(run).remove_class("star").save(without)
+    (without / "run.json").write_bytes((run / "run.json").read_bytes())  # which says where its own images' maps are
+    arguments = [str(without), "--name", "star", "--data", str(shapes), "--out", str(again)]
+    assert example("add_a_class").main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"star: \d+ objects in \d+ images, learnt in [\d.]+ s", lines[0])
+    others = ", ".join(name for name in SHAPES_CLASSES if name != "star")
+    assert lines[1] == f"the other classes, {others}, are as they were"
+    assert all(" star " in line for line in lines[2:-1])
+    assert Detector.load(again).class_names[-1] == "star"
+    assert (again / BACKGROUND).exists()
 
 
 def test_explore_a_feature_map(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import spp_det.tooling
 from spp_det.errors import DataError
-from spp_det.tooling import format_seconds, progress, run_tool, track
+from spp_det.tooling import counted, format_seconds, progress, run_tool, track
 
 
 def code_of(main) -> int:
@@ -20,6 +20,10 @@ def failing(fault: BaseException):
         raise fault
 
     return main
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(count, "image") for count in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
 
 
 def test_a_command_that_ends_well_exits_with_its_own_code() -> None:

@@ -29,6 +29,7 @@ def add_class(
     they are. The same command with more images later goes on from the examples that it kept.
     """
     from spp_det.pipeline.classes import add_to_run
+    from spp_det.tooling import counted
 
     with words_aside(as_json):
         done = add_to_run(run, name, data, split, images, out)
@@ -36,7 +37,7 @@ def add_class(
         print_json(done)
     else:
         print(
-            f"{name}: {done['objects']} objects in {done['images']} images, {done['seconds']} s; "
+            f"{name}: {counted(done['objects'], 'object')} in {counted(done['images'], 'image')}, {done['seconds']} s; "
             f"the SVM keeps {done['positives']} positives and {done['negatives']} negatives; see {done['run']}"
         )
 

@@ -17,6 +17,7 @@ from spp_det.datasets.base import Dataset, Progress, loose_faults, stated_size
 from spp_det.datasets.recognise import recognise
 from spp_det.errors import DataError
 from spp_det.structures import Size, Target
+from spp_det.tooling import counted
 
 Counts = npt.NDArray[np.int64]  # [K], one number a class
 
@@ -109,8 +110,11 @@ class SplitReport:
 
     def table(self) -> Table:
         """The counts, a row a class."""
-        bad = f", {len(self.faults)} faults" if self.faults else ""
-        title, caption = f"{self.split}: {self.total} images{bad}", "images: with an object that is not difficult"
+        bad = f", {counted(len(self.faults), 'fault')}" if self.faults else ""
+        title, caption = (
+            f"{self.split}: {counted(self.total, 'image')}{bad}",
+            "images: with an object that is not difficult",
+        )
         table = Table("class", title=title, caption=caption, show_footer=True)
         for name in ("images", "objects", "difficult"):
             total = self.total if name == "images" else int(getattr(self, name).sum())

@@ -153,7 +153,7 @@ def _voc(path: Path, year: str | None, classes: Sequence[str] | None) -> Recogni
 
 
 def _voc_classes(folders: VocFolders) -> tuple[str, ...]:
-    """VOC's own twenty where all names are among them, else the names in all annotations, sorted."""
+    """The names in all annotations, sorted: VOC's own twenty, in their order, where all of those are there."""
     names: set[str] = set()
     for path in sorted(folders.annotations.glob("*.xml")):
         try:
@@ -162,7 +162,7 @@ def _voc_classes(folders: VocFolders) -> tuple[str, ...]:
             continue
     if not names:
         raise DataError(folders.annotations, "has no annotation with an object")
-    return VOC_CLASSES if names <= set(VOC_CLASSES) else tuple(sorted(names))
+    return tuple(sorted(names))
 
 
 def _yolo(path: Path, year: str | None, classes: Sequence[str] | None) -> Recognised:

@@ -17,6 +17,7 @@ from spp_det.detection.examples import ExampleWindows
 from spp_det.detection.first_look import FirstLook
 from spp_det.detection.memory import ClassMemory
 from spp_det.errors import ConfigError
+from spp_det.parts import make_svm_settings
 from spp_det.regions import SPPRegions
 from spp_det.structures import Image
 from spp_det.training import BoxRegressor, LinearSVMs, SvmMemory, SvmSettings, train_class
@@ -43,7 +44,9 @@ def add_class(
 ) -> MiningLog:
     """What `Detector.add_class` does; returns the log of the mining.
 
-    settings: how the SVM is trained, by default with the C, the bias and the weights of the detector's others.
+    settings: how the SVM is trained, by default as the detector's configuration says, or with the C, the bias and the
+    weights of its others. It learns on plain vectors even where those learnt on standardised ones: of 20 images more
+    came of it, see docs/own-data.md.
     background: the first negatives of a new class, unscaled vectors float32 [N, D] of windows at the SVMs' layer; by
     default those that the detector keeps of the images it was trained on.
     """
@@ -56,7 +59,7 @@ def add_class(
         raise ConfigError(f"the detector has a class {name!r}, whose examples are not kept: remove it, or rename one")
     source = ExampleWindows(detector, images, boxes, lambda done, of: progress("windows", done, of))
     known = memory.svm if memory else _beginning(detector.background() if background is None else background, svms)
-    settings = replace(settings or _settings_of(svms), passes=PASSES)
+    settings = replace(settings or _settings_of(detector, svms), passes=PASSES)
     plane, svm_memory, log = train_class(
         source, detector.layer, settings, svms.scale_, known, lambda done, of: progress("mining", done, of)
     )
@@ -111,7 +114,9 @@ def _beginning(background: Vectors | None, svms: LinearSVMs) -> SvmMemory | None
     return None if background is None else SvmMemory.of_negatives(background * np.float32(svms.scale_))
 
 
-def _settings_of(svms: LinearSVMs) -> SvmSettings:
+def _settings_of(detector: Detector, svms: LinearSVMs) -> SvmSettings:
+    if detector.config is not None:
+        return make_svm_settings(detector.config)
     return SvmSettings(svms.C, svms.positive_weight, svms.bias, svms.target_norm, seed=svms.seed)
 
 

@@ -184,12 +184,17 @@ class Detector(WindowDetector):
         images: files, or uint8 [H, W, 3]; boxes: float32 [n, 4] of each, (x1, y1, x2, y2) in its pixels, possibly none.
         All objects of the class that can be seen are to be marked, since every other window may become a negative.
         settings: how the SVM is trained; by default as the others were. One SVM and one box regressor are trained, all
-        others stay bit by bit. What they were trained on is kept for the next examples, and written by `save`.
+        others stay bit by bit. What they were trained on is kept for the next examples, and written by `save`; the
+        first new class of a run also keeps windows of the run's own images beside it, as its first negatives.
         Raises ConfigError for a name that no class can have and for a class whose examples are not kept, ValueError
         for boxes outside their image, SppDetError where there is no object at all.
         """
         from spp_det.detection.classes import add_class
 
+        if self.folder is not None and name not in self.class_names and self.background() is None:
+            from spp_det.pipeline.classes import keep_background
+
+            keep_background(self.folder, self)
         add_class(self, name, images, boxes, settings)
         return self
 

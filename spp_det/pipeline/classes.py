@@ -17,7 +17,6 @@ from spp_det.detection.memory import write_background
 from spp_det.errors import DataError
 from spp_det.files import read_json, write_json
 from spp_det.parallel import available_cores
-from spp_det.parts import make_svm_settings
 from spp_det.pipeline.plan import maps_stage, proposals_stage
 from spp_det.pipeline.split import open_split
 from spp_det.pipeline.store import Store
@@ -57,9 +56,9 @@ def add_to_run(
     detector = Detector.load(run)
     examples = find_examples(data_set(data, split, name), name, images)
     known = name in detector.class_names
+    begin = time.perf_counter()
     if not known and detector.background() is None:
         keep_background(run, detector)
-    begin = time.perf_counter()
     log = add_with_progress(detector, name, examples)
     seconds = time.perf_counter() - begin
     detector.save(out or run)
@@ -78,12 +77,9 @@ def add_to_run(
 
 
 def add_with_progress(detector: Detector, name: str, examples: Examples) -> list[dict[str, Any]]:
-    """`add_class` with the settings of the detector's configuration, and a progress bar."""
-    settings = None if detector.config is None else make_svm_settings(detector.config)
+    """`add_class` with a progress bar."""
     with progress("learning") as show:
-        return add_class(
-            detector, name, examples.images, examples.boxes, settings, progress=lambda _, done, of: show(done, of)
-        )
+        return add_class(detector, name, examples.images, examples.boxes, progress=lambda _, done, of: show(done, of))
 
 
 def remove_from_run(run: Path, name: str, out: Path | None) -> None:

@@ -18,7 +18,7 @@ from spp_det.parallel import available_cores
 from spp_det.pipeline.pictures import Frame, Source, count_frames, find_sights, find_sources
 from spp_det.pipeline.saving import SAVERS, Saver, describe
 from spp_det.structures import Detections, Proposals
-from spp_det.tooling import console, notes, progress
+from spp_det.tooling import console, counted, notes, progress
 from spp_det.trust import load_run_config
 
 FEW = 20  # images up to which starting other processes takes longer than they save
@@ -76,7 +76,8 @@ def detect_files(run: Path, words: Sequence[str], looking: Looking, exported: bo
             for saver in savers:
                 saver.close()
     if savers and done:
-        notes.print(f"{done} images, {found.total()} objects; see {looking.out}", soft_wrap=True, markup=False)
+        said = f"{counted(done, 'image')}, {counted(found.total(), 'object')}; see {looking.out}"
+        notes.print(said, soft_wrap=True, markup=False)
     return int(bool(faults))
 
 

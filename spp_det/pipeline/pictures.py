@@ -98,7 +98,7 @@ def _names(word: str) -> list[str]:
         return found
     matching = sorted(name for name in glob.glob(word, recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not matching:
-        raise DataError(word, "there is no such image")
+        raise DataError(word, "no file is called so" if glob.has_magic(word) else "there is no such file or folder")
     return matching
 
 

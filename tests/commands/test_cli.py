@@ -107,6 +107,7 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture[str], run: Pa
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert str(tmp_path) in err
+    assert "no file is called so" in call(capsys, "detect", tmp_path / "*.jpg", "--run", run)[2]
 
 
 def test_every_command_says_the_same_of_a_run_that_is_not_there(

@@ -14,6 +14,7 @@ from reference.dataset_forms import write_coco, write_yolo
 from spp_det.config import DataConfig
 from spp_det.datasets import (
     SHAPES_CLASSES,
+    VOC_CLASSES,
     CocoDataset,
     Dataset,
     VOCDataset,
@@ -26,8 +27,9 @@ from spp_det.datasets import (
 )
 from spp_det.datasets.check import check_dataset
 from spp_det.datasets.held_out import split_and_part
+from spp_det.datasets.voc_annotations import annotation_xml
 from spp_det.errors import ConfigError, DataError
-from spp_det.structures import Proposals
+from spp_det.structures import Proposals, Target
 from spp_det.training.windows import without_crowds
 
 
@@ -40,6 +42,26 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def voc(shapes: Path, split: str) -> VOCDataset:
     return VOCDataset(shapes, "2007", split, SHAPES_CLASSES)
+
+
+def vocs_own(folder: Path, names: tuple[str, ...]) -> Path:
+    """One image in VOC's form with an object of each name."""
+    target = Target(
+        np.tile(np.float32([1, 2, 30, 40]), (len(names), 1)), np.arange(len(names)), np.zeros(len(names), bool)
+    )
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    (folder / "Annotations/a.xml").write_bytes(annotation_xml("a.jpg", (50, 60), target, names))
+    PillowImage.new("RGB", (60, 50)).save(folder / "JPEGImages/a.jpg")
+    (folder / "ImageSets/Main/train.txt").write_text("a\n")
+    return folder
+
+
+def test_vocs_own_classes_are_those_that_are_there(tmp_path: Path) -> None:
+    few, all_twenty = vocs_own(tmp_path / "few", ("dog", "cat")), vocs_own(tmp_path / "all", VOC_CLASSES)
+    assert (recognise(few).class_names, recognise(few).classes) == (("cat", "dog"), ("cat", "dog"))
+    assert recognise(few).dataset("train").class_names == ("cat", "dog")
+    assert (recognise(all_twenty).class_names, recognise(all_twenty).classes) == (VOC_CLASSES, None)
 
 
 @pytest.fixture

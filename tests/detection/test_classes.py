@@ -158,6 +158,17 @@ def test_the_background_gives_the_first_negatives(detector):
     assert Colours().window_features(image, boxes["green"])[0] @ detector.svms.coef_[2] < 0
 
 
+def test_a_new_class_learns_with_the_weights_of_the_others(detector):
+    """A positive's dual may reach C times its weight, no farther."""
+    limits = []
+    for weight in (2.0, 20.0):
+        detector.svms.positive_weight, detector.svms.C = weight, 1e-4
+        detector.add_class(f"blue {weight}", *examples("blue", range(10, 13)))
+        memory = detector.memory(f"blue {weight}").svm
+        limits.append(memory.duals[: len(memory.positives)].max())
+    assert limits == pytest.approx([2e-4, 2e-3])
+
+
 def test_an_image_without_the_class_is_welcome_but_one_is_needed(detector):
     images, boxes = examples("blue", range(10, 14))
     none = scene(90, ("red",))[0]
