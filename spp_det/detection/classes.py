@@ -45,8 +45,8 @@ def add_class(
     """What `Detector.add_class` does; returns the log of the mining.
 
     settings: how the SVM is trained, by default as the detector's configuration says, or with the C, the bias and the
-    weights of its others. It learns on plain vectors even where those learnt on standardised ones: of 20 images more
-    came of it, see docs/own-data.md.
+    weights of its others. It learns on plain vectors even where those learnt on standardised ones, which gave
+    nothing of 20 images: see docs/own-data.md.
     background: the first negatives of a new class, unscaled vectors float32 [N, D] of windows at the SVMs' layer; by
     default those that the detector keeps of the images it was trained on.
     """
