@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from spp_det.config import DataConfig
@@ -13,6 +14,8 @@ from spp_det.datasets.ilsvrc import ILSVRCDetection
 from spp_det.datasets.shapes import ShapesDataset
 from spp_det.datasets.voc import VOCDataset
 from spp_det.datasets.yolo import YoloDataset
+from spp_det.errors import DataError
+from spp_det.places import as_path, is_remote
 from spp_det.resolve import call_part, resolve
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -35,6 +38,10 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
     if data.classes is not None:
         options["classes"] = tuple(data.classes)
     name, part = split_and_part(split)
+    root = as_path(data.root)
+    if data.format in DATASETS and data.format != "shapes" and not is_remote(root) and not root.exists():
+        here = "" if root.is_absolute() else f" in {Path.cwd()}, where the command was given"
+        raise DataError(root, f"there is no such folder{here}")
     dataset = call_part(resolve(data.format, DATASETS, "data.format"), "data.options", data.root, split=name, **options)
     if part is not None:
         keep_part(dataset, part)

@@ -48,6 +48,11 @@ class Counts:
         """All objects."""
         return sum(self.objects.values())
 
+    @property
+    def learnt(self) -> int:
+        """How many classes have an object; a file of COCO names eighty, whatever is in it."""
+        return sum(number > 0 for number in self.objects.values())
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -88,7 +93,7 @@ def choose(counts: Counts, overrides: Sequence[str] = ()) -> Choice:
         raise ValueError("there is no object to learn from")
     middle = float(np.median(counts.sides))
     scale = min(SCALES, key=lambda scale: abs(np.log(scale * middle / AIM)))
-    few = counts.total <= FEW_OBJECTS and len(counts.objects) <= FEW_CLASSES
+    few = counts.total <= FEW_OBJECTS and counts.learnt <= FEW_CLASSES
     pooled = few and not _asks_for_layers(overrides)
     looks = () if any(parse_setting(text)[0] == "maps.scales" for text in overrides) else (scale, round(FINER * scale))
     table, why = _pooled(counts, looks) if pooled else _tuned(counts, few)
@@ -112,7 +117,7 @@ def _pooled(counts: Counts, looks: Sequence[int]) -> tuple[dict[str, Any], list[
 
     looks: px, the scales of detection; none for those of training.
     """
-    of_one_class = counts.total / sum(number > 0 for number in counts.objects.values())
+    of_one_class = counts.total / counts.learnt
     flip = of_one_class <= RARE
     weight = round(float(np.clip(AS_MANY / (2 * of_one_class if flip else of_one_class), *COUNTS)), 1)
     tables = {
@@ -120,7 +125,7 @@ def _pooled(counts: Counts, looks: Sequence[int]) -> tuple[dict[str, Any], list[
         "svm": {"layer": "pool5", "positive_weight": weight, "standardise": True, "flip": flip},
         "detect": {"scales": list(looks), "nms_overlap": APART, "vote": True},
     }
-    objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
+    objects = f"{counts.total:,} objects of {_of_classes(counts.learnt)}"
     why = [
         f"fc6, fc7: none, the SVMs read pooled vectors, standardised; for {objects}, each counting {weight:g} times",
         f"mirrored images: {'learnt from too' if flip else 'not learnt from'}; {of_one_class:,.0f} objects a class",
@@ -138,7 +143,7 @@ def _tuned(counts: Counts, few: bool) -> tuple[dict[str, Any], list[str]]:
     fast = iterations * 7 // 10
     rates = [[fast, 0.001], [iterations - fast, 0.0001]]
     tables = {"finetune": {"iterations": iterations, "rates": rates, "hidden": [wide, wide], "flip": flip}}
-    objects = f"{counts.total:,} objects of {_of_classes(len(counts.objects))}"
+    objects = f"{counts.total:,} objects of {_of_classes(counts.learnt)}"
     why = [
         f"fine-tuning: {iterations:,} iterations, for {counts.total:,} objects",
         f"fc6, fc7: {wide:,} numbers each, for {objects}",

@@ -57,6 +57,20 @@ def vocs_own(folder: Path, names: tuple[str, ...]) -> Path:
     return folder
 
 
+def test_data_by_a_relative_path_are_looked_for_where_one_is(
+    yolo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(yolo.parent)
+    data = DataConfig(format="yolo", root=yolo.name)
+    assert len(open_dataset(data, "train"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(DataError) as fault:
+        open_dataset(data, "train")
+    assert str(fault.value) == f"{yolo.name}: there is no such folder in {elsewhere}, where the command was given"
+
+
 def test_vocs_own_classes_are_those_that_are_there(tmp_path: Path) -> None:
     few, all_twenty = vocs_own(tmp_path / "few", ("dog", "cat")), vocs_own(tmp_path / "all", VOC_CLASSES)
     assert (recognise(few).class_names, recognise(few).classes) == (("cat", "dog"), ("cat", "dog"))

@@ -95,6 +95,12 @@ def test_the_rule_for_few(given: Counts, scale: int, weight: float, flip: bool) 
     assert "fc6, fc7: none" in "\n".join(choice.why)
 
 
+def test_classes_without_an_object_do_not_count() -> None:
+    named = counts(100, 120, 2)
+    many = {**named.objects, **{f"of COCO's {number}": 0 for number in range(78)}}
+    assert choose(Counts(named.images, many, named.sides, 0)).settings == choose(named).settings
+
+
 def test_who_asks_for_layers_gets_them() -> None:
     few = counts(50, 60)
     for own in (["finetune.iterations=2000"], ["svm.layer=fc7"], ["finetune.rank=[64, 64]"]):
