@@ -219,7 +219,9 @@ def _faults(config: Config) -> list[tuple[str, str]]:
         ("finetune.rank", "" if tune.rank is None or min(tune.rank) >= 1 else "must be 1 or more"),
         (
             "finetune.standardise",
-            "is for pooled windows" if tune.standardise and config.regions.kind == "rcnn" else "",
+            "is for windows whose convolutions stay as they are: R-CNN needs finetune.first_conv = 0"
+            if tune.standardise and config.regions.kind == "rcnn" and tune.first_conv
+            else "",
         ),
         ("svm.standardise", "is for pooled windows" if svm.standardise and config.regions.kind == "rcnn" else ""),
         (

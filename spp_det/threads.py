@@ -81,6 +81,19 @@ def by_rows(work: Callable[[slice], Tensor], count: int, width: int) -> npt.NDAr
     return out
 
 
+def in_slices(work: Callable[[slice], object], count: int) -> None:
+    """Do `work`, which leaves Python's lock, on slices of 0 .. count - 1 side by side, as many as torch has threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1:
+        work(slice(0, count))
+        return
+    bounds = [count * number // threads for number in range(threads + 1)]
+    for _ in _one_each(threads).map(work, map(slice, bounds, bounds[1:])):
+        pass
+
+
 @cache
 def _one_each(count: int) -> ThreadPoolExecutor:
     """So many threads, in each of which torch has no others."""

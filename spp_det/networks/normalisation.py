@@ -7,7 +7,10 @@ roots: these round correctly, so that the bytes do not depend on how a tensor is
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from spp_det.networks.across_channels import normalised_cells
 
 
 class WithinChannel(nn.Module):
@@ -39,12 +42,20 @@ class AcrossChannels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W], of the same type."""
+        if _compiled(x):
+            return normalised_cells(x, self.size, self.alpha)
         values, channels, reach = x.float(), x.shape[1], self.size // 2
         squares = nn.functional.pad(values.square(), (0, 0, 0, 0, reach, reach))
         total = squares[:, :channels]
         for first in range(1, self.size):
             total = total + squares[:, first : first + channels]
         return _normalised(values, total / self.size, self.alpha).to(x.dtype)
+
+
+def _compiled(x: Tensor) -> bool:
+    """Whether the compiled cells may do it: a tensor of the CPU, with numbers in it, that no gradient comes back to."""
+    plain = type(x) is Tensor and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    return plain and not (torch.is_grad_enabled() and x.requires_grad) and not torch.compiler.is_compiling()
 
 
 def _normalised(values: Tensor, mean: Tensor, alpha: float) -> Tensor:

@@ -66,6 +66,19 @@ def test_bfloat16_is_computed_in_float32(norm):
     assert torch.equal(norm(x), norm(x.float()).bfloat16())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_compiled_cells_give_what_gradients_come_back_to(dtype, layout):
+    x = torch.randn(3, 20, 7, 9, generator=torch.Generator().manual_seed(0)) * 200
+    x = x.to(dtype).to(memory_format=layout)
+    norm = AcrossChannels(5, alpha=1e-4)
+    learning = norm(x.clone().requires_grad_())
+    assert learning.requires_grad
+    last_place = {torch.float32: 3e-7, torch.bfloat16: 2**-8}[dtype]  # torch's square root may be off by one there
+    torch.testing.assert_close(norm(x), learning.detach(), rtol=last_place, atol=0)
+    learning.float().sum().backward()
+
+
 @pytest.mark.parametrize("norm", [WithinChannel, AcrossChannels])
 @pytest.mark.parametrize("size", [0, 2, -1])
 def test_an_even_number_of_neighbours_has_no_middle(norm, size):

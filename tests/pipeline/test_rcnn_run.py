@@ -21,6 +21,7 @@ from spp_det.pipeline.packs import Packs
 from spp_det.pipeline.store import StageFolder, Store
 from spp_det.pipeline.training import Run
 from spp_det.regions import RCNNRegions
+from spp_det.training import Moments
 
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "shapes.toml"
 SETTINGS = [
@@ -193,6 +194,20 @@ def test_a_trunk_that_is_not_tuned_sees_each_crop_once(workplace: Path, monkeypa
     start = Run(config(workplace, *frozen), Store(workplace / "runs" / "store"), False).head.state()
     tuned = read_arrays(out / "head.safetensors")
     assert all(not np.array_equal(value.numpy(), tuned[name]) for name, value in start.items())
+
+
+def test_layers_behind_a_trunk_that_is_not_tuned_may_learn_on_standardised_vectors(workplace: Path) -> None:
+    """They start on what is standardised, and end as layers of the vectors as they are, like SPP-net's."""
+    out = workplace / "runs" / "standardised"
+    rate = "finetune.rates=[[12, 0.0]]"  # nothing is learnt, so that what is folded stands alone
+    train(config(workplace, RCNN, "finetune.first_conv=0", "finetune.standardise=true", rate), out)
+    made = Run(config(workplace, RCNN, "finetune.first_conv=0", rate), Store(workplace / "runs" / "store"), False)
+    made.prepare()
+    made.keep_vectors("pool5")
+    moments = Moments.draw(made.source, "pool5", made.config.seed)
+    vectors = made.source.pooled(0, made.source.windows(0).boxes)
+    expected = made.head.numpy(moments.standardise(vectors.copy()), "fc7")
+    np.testing.assert_allclose(load_detector(out).regions.head.numpy(vectors, "fc7"), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_another_trunk_than_its_own_is_refused(run: Path, workplace: Path, tmp_path: Path) -> None:

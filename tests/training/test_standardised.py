@@ -10,7 +10,7 @@ import pytest
 import torch
 from reference.training import World
 
-from spp_det.config import Config, DataConfig, FinetuneConfig, TrunkConfig
+from spp_det.config import Config, DataConfig, FinetuneConfig, RegionsConfig, TrunkConfig
 from spp_det.errors import ConfigError, SppDetError
 from spp_det.networks import FcHead
 from spp_det.parts import make_head, make_trunk
@@ -91,12 +91,10 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bytes(tmp_path: Path) -> None:
 def test_what_it_cannot_be_used_for() -> None:
     with pytest.raises(SppDetError, match="have no window"):
         standardise(FcHead(24, (8, 8), 3), World(images=0), seed=0)
-    with pytest.raises(ValueError, match=r"is for pooled windows - at `\$\.finetune\.standardise`"):
-        Config(
-            data=DataConfig(root="none"),
-            regions=Config(data=DataConfig(root="none")).regions.__class__(kind="rcnn"),
-            finetune=FinetuneConfig(standardise=True),
-        )
+    rcnn = {"data": DataConfig(root="none"), "regions": RegionsConfig(kind="rcnn")}
+    with pytest.raises(ValueError, match=r"R-CNN needs finetune\.first_conv = 0 - at `\$\.finetune\.standardise`"):
+        Config(**rcnn, finetune=FinetuneConfig(standardise=True))
+    assert Config(**rcnn, finetune=FinetuneConfig(standardise=True, first_conv=0)).finetune.standardise
     config = Config(
         data=DataConfig(root="none"),
         trunk=TrunkConfig("alexnet", "random"),
