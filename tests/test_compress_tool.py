@@ -47,14 +47,36 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None
 
 def test_a_compressed_run_is_a_run(run: Path) -> None:
     out = run.with_name("small")
-    done = tool("compress.py", "--run", run, "--out", out, "--rank", "6", "4", "--keep", "0.5", "--windows", "50")
+    line = (
+        "compress.py",
+        "--run",
+        run,
+        "--out",
+        out,
+        "--rank",
+        "6",
+        "4",
+        "--keep",
+        "0.5",
+        "--windows",
+        "50",
+        "--width",
+        "12",
+        "10",
+    )
+    done = tool(*line)
     assert done.returncode == 0, done.stderr
+    metrics = [100 * read_json(folder / "metrics.json")["voc07"]["map"] for folder in (run, out)]
+    assert f"{metrics[0]:.1f} │ {metrics[1]:.1f} │ {metrics[1] - metrics[0]:+.1f}" in " ".join(done.stdout.split())
     assert "16, 12" in done.stdout
     assert "6, 4" in done.stdout
     assert (out / "first_look.safetensors").exists()
-    tested = tool("test_net.py", "--run", out)
-    assert tested.returncode == 0, tested.stderr
-    assert "map" in read_json(out / "metrics.json")["voc07"]
+    before = (out / "head.safetensors").stat().st_mtime_ns
+    (out / "metrics.json").unlink()
+    again = tool(*line)  # as after a stop while it tested
+    assert again.returncode == 0, again.stderr
+    assert (out / "head.safetensors").stat().st_mtime_ns == before
+    assert (out / "metrics.json").exists()
     assert_one_line(tool("compress.py", "--run", out, "--out", run.with_name("x"), "--rank", "2"), "compressed already")
     assert_one_line(tool("compress.py", "--run", run, "--out", out, "--energy", "0.9"), str(out), "already")
 
@@ -65,6 +87,8 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     assert_one_line(tool("compress.py", "--run", run, "--out", out, "--rank", "400"), "rank of fc6 lies in 1 .. 16")
     assert_one_line(tool("compress.py", "--run", run, "--out", out, "--energy", "1.5"), "energy", "1.5")
     assert_one_line(tool("compress.py", "--run", run, "--out", out, "--rank", "4", "--keep", "2"), "share of windows")
+    wide = ("compress.py", "--run", run, "--out", out, "--rank", "4", "--width", "12", "13")
+    assert_one_line(tool(*wide), "the width of fc7 lies in 1 .. 12, not at 13")
     broken = Path(shutil.copytree(run, tmp_path / "broken"))
     (broken / "head.safetensors").write_bytes(b"nothing")
     assert_one_line(tool("compress.py", "--run", broken, "--out", out, "--rank", "4"), "head.safetensors")

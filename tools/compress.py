@@ -3,7 +3,7 @@
 
     python tools/compress.py --run runs/voc07_lite0 --out runs/voc07_lite0_small --rank 256 128
 
-Prints size and speed before and after; tools/test_net.py takes the mAP of the new run as of any other.
+Prints size, speed and mAP before and after. Stopped while the two are tested, the same command goes on.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument(
         "--keep", type=float, default=0.2, help="windows that the first look lets through (0.2; 1: all)"
     )
+    parser.add_argument("--width", type=int, nargs=2, metavar="N", help="units of fc6 and of fc7 that stay (all)")
     parser.add_argument("--images", type=int, default=400, help="training images to compress for (400)")
     parser.add_argument("--data", help="the data set's folder, in place of the one that was trained on")
     parser.add_argument("--windows", type=int, default=2000, help="windows an image while timing (2000)")
+    parser.add_argument("--no-test", dest="tested", action="store_false", help="leave out the mAP, which takes longest")
     args = parser.parse_args(argv)
     if args.rank and len(args.rank) > 2:
         parser.error("--rank takes one number for both layers, or two")
@@ -37,7 +39,9 @@ def main(argv: list[str] | None) -> int:
     from spp_det.pipeline.compression import compress_run
 
     rank = args.rank * 2 if args.rank and len(args.rank) == 1 else args.rank
-    compress_run(args.run, args.out, Compression(rank, args.energy, args.keep), args.data, args.images, args.windows)
+    width = None if args.width is None else (args.width[0], args.width[1])
+    settings = Compression(rank, args.energy, args.keep, width=width)
+    compress_run(args.run, args.out, settings, args.data, args.images, args.windows, args.tested)
     return 0
 
 

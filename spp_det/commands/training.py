@@ -133,15 +133,20 @@ def compress(
         float | None, typer.Option("--energy", help="the share in 0 .. 1 of what the layers say that stays")
     ] = None,
     keep: Annotated[float, typer.Option("--keep", help="windows that the first look lets through; 1: all")] = 0.2,
+    width: Annotated[
+        tuple[int, int] | None,
+        typer.Option("--width", metavar="N N", help="units of fc6 and of fc7 that stay; all without"),
+    ] = None,
     images: Annotated[int, typer.Option("--images", min=1, help="training images to compress for")] = 400,
     data: DataFolder = None,
     windows: Annotated[int, typer.Option("--windows", min=1, help="windows an image while timing")] = 2000,
+    test: Annotated[bool, typer.Option("--test/--no-test", help="take the mAP of both, which takes longest")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Make a smaller and faster detector of a run.
 
-    It goes into a new run beside the old one. Prints size and speed before and after; spp-det test takes the average
-    precision of the new run as of any other.
+    It goes into a new run beside the old one. Prints size, speed and mAP before and after. Stopped while the two are
+    tested, the same command goes on.
     """
     if (rank is None) == (energy is None):
         raise usage_error("give a rank or an energy, and not both", "--rank, --energy")
@@ -152,7 +157,8 @@ def compress(
 
     ranks = rank * 2 if rank and len(rank) == 1 else rank
     with words_aside(as_json):
-        result = compress_run(run, out, Compression(ranks, energy, keep), str(data) if data else None, images, windows)
+        settings = Compression(ranks, energy, keep, width=width)
+        result = compress_run(run, out, settings, str(data) if data else None, images, windows, test)
     if as_json:
         print_json({"run": str(out), **result})
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 import torch
+from torch import nn
 
 from spp_det.config import Config, config_to_toml
 from spp_det.detection.calibration import Calibration
@@ -251,15 +252,19 @@ def head_arrays(head: FcHead) -> dict[str, np.ndarray]:
 
 
 def load_head(head: FcHead, path: Path) -> None:
-    """Fill a head from a file; where the file has the factors of a layer, the layer becomes their product.
+    """Fill a head from a file; where the file has the factors of a layer, the layer becomes their product, of the width
+    that they have: a compressed head may be narrower than the configuration's.
 
     Raises WeightsError that names the file and the first tensor that does not fit.
     """
     arrays = _read_float32(path)
     for name in ("fc6", "fc7"):
-        first, fc = arrays.get(f"{name}.first.weight"), getattr(head, name)
-        if first is not None and first.ndim == 2:
-            setattr(head, name, LowRankLinear(fc.in_features, fc.out_features, len(first)))
+        first, second = (arrays.get(f"{name}.{factor}.weight") for factor in ("first", "second"))
+        if first is not None and second is not None and first.ndim == second.ndim == 2:
+            before = head.fc6.in_features if name == "fc6" else head.fc6.out_features
+            setattr(head, name, LowRankLinear(before, len(second), len(first)))
+    if head.fc7.out_features != head.fc8.in_features:
+        head.fc8 = nn.utils.skip_init(nn.Linear, head.fc7.out_features, head.fc8.out_features)
     for name, tensor in head.state().items():
         if name not in arrays:
             raise WeightsError(f"{path}: has no {name}")

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from spp_det.detection.detector import Detector
 from spp_det.detection.first_look import FirstLook, level_columns
 from spp_det.errors import ConfigError
-from spp_det.networks import FcHead, Samples, compress_head
+from spp_det.networks import FcHead, Samples, compress_head, narrow_head
 from spp_det.networks.compression import check_ranks
+from spp_det.networks.narrowing import check_width
 from spp_det.regions import SPPRegions
 from spp_det.structures import Boxes, Image
 from spp_det.training import BoxRegressor, LinearSVMs
@@ -31,18 +32,22 @@ class Compression:
     rank: of fc6 and fc7, or (of fc6, of fc7); energy: the share to keep instead, see networks/compression.py.
     keep: the share of an image's windows that the first look lets through; 1 for no first look.
     levels: of the pyramid that the first look sees, among the detector's own.
+    width: units of fc6 and of fc7 that stay, chosen by windows, see networks/narrowing.py; None for all.
     """
 
     rank: int | Sequence[int] | None = None
     energy: float | None = None
     keep: float = 0.2
     levels: tuple[int, ...] = (1, 2)
+    width: tuple[int, int] | None = None
 
     def check(self, detector: Detector) -> None:
         """Raises ConfigError where this does not fit a detector, before hours are spent on it."""
         if not isinstance(detector.regions, SPPRegions) or detector.layer != "fc7":
             raise ConfigError('only a detector of pooled windows whose SVMs read "fc7" can be compressed')
         check_ranks(detector.regions.head, self.rank, self.energy)
+        if self.width is not None:
+            check_width(detector.regions.head, self.width)
         if not 0 < self.keep <= 1:
             raise ConfigError(f"the share of windows to keep lies in 0 .. 1, not at {self.keep}")
         if self.keep < 1:
@@ -66,6 +71,8 @@ def compress_detector(detector: Detector, settings: Compression, windows: Vector
     small.calibration = None  # of the old scores
     small.regions = copy.copy(regions)
     if windows is None:
+        if settings.width is not None:
+            raise ConfigError("which units stay is chosen by windows: give some images")
         head = compress_head(regions.head, settings.rank, settings.energy)
     else:
         head = _fit(small, regions, settings, windows)
@@ -84,6 +91,10 @@ def _fit(small: Detector, regions: SPPRegions, settings: Compression, windows: V
     samples = Samples(windows, svms.coef_ * np.float32(svms.scale_), beside)
     head = compress_head(regions.head, settings.rank, settings.energy, samples)
     scores = svms.decision_function(_at(regions.head, windows, "fc7"))
+    if settings.width is not None:
+        head, units = narrow_head(head, settings.width, windows, scores)
+        svms = copy.copy(svms)
+        svms.coef_ = svms.coef_[:, units]
     small.svms = _refit_svms(svms, _at(head, windows, "fc7"), scores)
     if beside is not None:
         assert isinstance(regressor, BoxRegressor)

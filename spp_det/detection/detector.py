@@ -243,18 +243,20 @@ class Detector(WindowDetector):
         energy: float | None = None,
         images: Iterable[str | PathLike[str] | Image] = (),
         keep: float = 0.2,
+        width: tuple[int, int] | None = None,
     ) -> Detector:
         """A new detector with thin fully connected layers, smaller and faster, beside this one, which stays.
 
         rank: of fc6 and fc7, or (of fc6, of fc7); or energy: the share in (0, 1] to keep; what it means is said in
         networks/compression.py. images: files or arrays that the layers are compressed for, some hundreds, such as
         those it was trained with; without any the matrices alone decide, which loses far more. keep: the share of an
-        image's windows that a first look lets through to the layers, with images only; 1 for all.
-        Raises ConfigError for a rank, an energy or a share that is out of range.
+        image's windows that a first look lets through to the layers, with images only; 1 for all. width: units of fc6
+        and of fc7 that stay, those that tell most, with images only; None for all.
+        Raises ConfigError for a rank, an energy, a share or a width that is out of range.
         """
         from spp_det.detection.compression import Compression, compress_detector, draw_windows
 
-        settings, chosen = Compression(rank, energy, keep), list(images)
+        settings, chosen = Compression(rank, energy, keep, width=width), list(images)
         settings.check(self)
         windows = draw_windows(self, (read_pixels(image)[0] for image in chosen)) if chosen else None
         return compress_detector(self, settings, windows)
@@ -327,7 +329,8 @@ class Detector(WindowDetector):
         if wanted:
             parts = blocks(len(vectors), BLOCK) if isinstance(vectors, LaterVectors) else [slice(None)]
             found = [self.regions.head.numpy_layers(vectors[rows], wanted) for rows in parts]
-            given |= {name: np.concatenate(each) for name, each in zip(wanted, zip(*found, strict=True), strict=True)}
+            together = [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*found, strict=True)]
+            given |= zip(wanted, together, strict=True)
         return given[names[0]], given[names[1]]
 
     def regress(self, scored: ScoredWindows, candidates: Candidates, size: Size) -> Candidates:

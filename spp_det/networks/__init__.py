@@ -2,6 +2,7 @@
 
 from spp_det.networks.compression import Samples, compress_head
 from spp_det.networks.head import FcHead, LowRankLinear, fill_from_pretrained
+from spp_det.networks.narrowing import narrow_head
 from spp_det.networks.precision import Precision, compute_dtype
 from spp_det.networks.trunk import Preprocessing, PretrainedFc, Trunk
 from spp_det.networks.trunks import TRUNKS, build_trunk
@@ -19,4 +20,5 @@ __all__ = [
     "compress_head",
     "compute_dtype",
     "fill_from_pretrained",
+    "narrow_head",
 ]

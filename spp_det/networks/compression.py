@@ -116,7 +116,7 @@ def _truncate(fc: nn.Linear, choice: _Choice) -> LowRankLinear:
     """The truncated singular value decomposition of a layer's matrix."""
     left, values, right = torch.linalg.svd(fc.weight.float(), full_matrices=False)
     rank = choice.of(values.square())
-    return _factors(values[:rank, None] * right[:rank], left[:, :rank], fc.bias.float())
+    return factors(values[:rank, None] * right[:rank], left[:, :rank], fc.bias.float())
 
 
 def _project_head(head: FcHead, choices: tuple[_Choice, _Choice], samples: Samples) -> None:
@@ -175,10 +175,11 @@ def _project(
     full = min(len(values), fc.in_features)
     chosen = directions.flip(1)[:, : choice.of(values.flip(0)[:full])].float()
     second = torch.linalg.solve_triangular(root.T, chosen[:width], upper=True)
-    return _factors(chosen.T @ first, second, bias + mean - second @ (chosen.T @ centre))
+    return factors(chosen.T @ first, second, bias + mean - second @ (chosen.T @ centre))
 
 
-def _factors(first: Tensor, second: Tensor, bias: Tensor) -> LowRankLinear:
+def factors(first: Tensor, second: Tensor, bias: Tensor) -> LowRankLinear:
+    """The layer x -> second (first x) + bias, of matrices [r, in] and [out, r]."""
     layer = LowRankLinear(first.shape[1], second.shape[0], first.shape[0])
     layer.first.weight.copy_(first)
     layer.second.weight.copy_(second)

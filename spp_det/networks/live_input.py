@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit, prange
 from torch import Tensor
 
 from spp_det.structures import Image, check_image
@@ -47,17 +47,32 @@ def live_crops(trunk: Trunk, warped: npt.NDArray[Any]) -> Tensor:
 
 def by_table(preprocessing: Preprocessing, image: Image, dtype: torch.dtype) -> Tensor:
     """uint8 [H, W, 3] RGB -> [3, H, W], dense in memory as [H, W, 3]: one look-up for three passes and a conversion."""
-    ordered = image if preprocessing.channel_order == "rgb" else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return torch.from_numpy(cv2.LUT(ordered, _table(preprocessing, dtype))).view(dtype).permute(2, 0, 1)
+    table = _table(preprocessing, dtype)
+    out = np.empty(image.shape, table.dtype)
+    columns = (0, 1, 2) if preprocessing.channel_order == "rgb" else (2, 1, 0)
+    _look_up(image, columns, table[0], table[1], table[2], out)
+    return torch.from_numpy(out).view(dtype).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=16)
 def _table(preprocessing: Preprocessing, dtype: torch.dtype) -> npt.NDArray[Any]:
-    """What each of the 256 values becomes in each channel: float32 [1, 256, 3], or another type's bits as int16."""
+    """What each of the 256 values becomes in each channel: float32 [3, 256], or another type's bits as int16."""
     values = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     in_order = Preprocessing(preprocessing.mean, preprocessing.std, "rgb", preprocessing.maximum)
-    found = torch.from_numpy(in_order.array(values)).to(dtype)
+    found = torch.from_numpy(np.ascontiguousarray(in_order.array(values)[0].T)).to(dtype)
     return (found if dtype == torch.float32 else found.view(torch.int16)).numpy()
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _look_up(image, columns, first, second, third, out):  # type: ignore[no-untyped-def]
+    """out[y, x] = first, second and third [256] at three columns of image[y, x]; OpenCV's takes twice as long."""
+    i, j, k = columns
+    for y in prange(len(image)):
+        row, target = image[y], out[y]
+        for x in range(len(row)):
+            target[x, 0] = first[row[x, i]]
+            target[x, 1] = second[row[x, j]]
+            target[x, 2] = third[row[x, k]]
 
 
 def by_arithmetic(preprocessing: Preprocessing, pixels: Tensor, dtype: torch.dtype) -> Tensor:

@@ -46,7 +46,7 @@ def begin(
     small_run = run.with_name(f"{run.name}-small") if small else None
     if here.first and small_run is not None and not is_compressed_from(small_run, run):
         (small_run / "detector.json").unlink(missing_ok=True)  # of an earlier detector
-        compress_run(run, small_run, Compression(ranks(chosen)))
+        compress_run(run, small_run, Compression(ranks(chosen)), tested=False)
     here.wait()
     say(f"next: spp-det test {run}; spp-det detect PICTURE --run {small_run or run}")
     return run, small_run

@@ -92,6 +92,15 @@ def test_windows_make_the_same_rank_lose_less(dense, windows):
     assert score_error(fitted, dense) < 0.5 * score_error(blind, dense)
 
 
+def test_fewer_units_say_nearly_the_same(dense, windows):
+    all_units, some = (
+        compress_detector(dense, Compression(rank=12, keep=1.0, width=width), windows) for width in (None, (24, 16))
+    )
+    spread = np.var(dense.svms.decision_function(dense.regions.head.numpy(windows.astype(np.float32), "fc7")))
+    assert some.svms.coef_.shape == (len(NAMES), 16)
+    assert score_error(some, dense) < score_error(all_units, dense) + 0.1 * spread
+
+
 def test_the_first_look_leaves_a_share(dense, windows):
     small = compress_detector(dense, Compression(rank=16, keep=0.5), windows)
     small.first_look.min_windows = 10
@@ -122,14 +131,18 @@ def save(folder, detector):
     )
 
 
-def test_a_run_on_disk_is_the_same_detector(dense, windows, tmp_path):
-    small = compress_detector(dense, Compression(rank=(12, 8), keep=0.5), windows)
+@pytest.mark.parametrize("width", [None, (20, 14)])
+def test_a_run_on_disk_is_the_same_detector(dense, windows, tmp_path, width):
+    small = compress_detector(dense, Compression(rank=(12, 8), keep=0.5, width=width), windows)
     save(tmp_path / "run", small)
     loaded = load_detector(tmp_path / "run")
     ours, theirs = seen(loaded), seen(small)
     for name, array in ours.arrays().items():
         np.testing.assert_array_equal(array, theirs.arrays()[name], err_msg=name)
-    assert (loaded.regions.head.fc6.rank, loaded.regions.head.fc7.rank) == (12, 8)
+    layers = loaded.regions.head.fc6, loaded.regions.head.fc7
+    assert tuple(fc.rank for fc in layers) == (12, 8)
+    if width is not None:
+        assert tuple(fc.out_features for fc in layers) == width
 
 
 @pytest.mark.parametrize("rank", [None, 12])
@@ -167,6 +180,10 @@ def test_what_is_out_of_range_is_told_before_any_work(dense):
         dense.compress(rank=(40, 40), images=never)
     with pytest.raises(ConfigError, match="share of windows"):
         dense.compress(rank=4, keep=0.0)
+    with pytest.raises(ConfigError, match=r"the width of fc6 lies in 1 \.\. \d+, not at 4000"):
+        dense.compress(rank=4, images=never, width=(4000, 8))
+    with pytest.raises(ConfigError, match="give some images"):
+        dense.compress(rank=4, width=(8, 8))
     with pytest.raises(ConfigError, match="already"):
         dense.compress(rank=4).compress(rank=2)
 
