@@ -183,16 +183,19 @@ def measure_views(args: argparse.Namespace) -> dict[str, Any]:
     from spp_det.classification import view_speed
     from spp_det.datasets import VOCDataset, spread
     from spp_det.evaluation.timing import thread_limit
+    from spp_det.networks.precision import product_type
 
     prepare()
     dataset = VOCDataset(args.data, split="test")
     images = [dataset.image(image_id) for image_id in spread(dataset.ids, args.images)]
     clock = time.process_time if args.shared else time.perf_counter
     with progress("timing") as show, thread_limit(1 if args.shared else None):
-        result = view_speed.time_views(view_speed.untrained(args.trunk), images, args.repeats, show, clock)
+        network = view_speed.untrained(args.trunk)
+        dtype = product_type(args.precision, network.device)
+        result = view_speed.time_views(network, images, args.repeats, show, clock, dtype)
     console.print(view_speed.views_table(result))
     console.print(view_speed.views_line(result), soft_wrap=True)
-    return {"trunk": args.trunk, **result}
+    return {"trunk": args.trunk, "precision": args.precision, **result}
 
 
 def measure_adding(args: argparse.Namespace) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from spp_det import benchmarks
+from spp_det.config import Precision
 from spp_det.files import write_json
 from spp_det.tooling import run_tool
 
@@ -81,6 +83,7 @@ def main(argv: list[str] | None) -> int:
     views.add_argument("--trunk", default="zf5_table1", help="a trunk of the package (zf5_table1)")
     views.add_argument("--images", type=int, default=3, help="the median over so many test images (3)")
     views.add_argument("--repeats", type=int, default=1, help="runs over each image (1)")
+    views.add_argument("--precision", choices=get_args(Precision), default="float32", help="of the products (float32)")
     views.add_argument("--shared", action="store_true", help="one thread and its processor time: for a busy machine")
     views.set_defaults(measure=benchmarks.measure_views)
 

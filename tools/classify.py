@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+from spp_det.config import Precision
 from spp_det.tooling import console, run_tool
 
 
@@ -39,6 +41,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     features.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3, 6], help="of the pyramid (1 2 3 6)")
     features.add_argument("--view", choices=("full", "crop", "warp"), default="full", help="what is seen (full)")
     features.add_argument("--side", type=int, default=224, help="px; the image's short side (224)")
+    features.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the products (auto)")
     features.add_argument("--out", type=Path, required=True, help="the file of vectors")
 
     fit = parts.add_parser("fit", help="learn linear SVMs")
@@ -71,9 +74,8 @@ def main(argv: list[str] | None) -> int:
     if args.part == "features":
         network = {"trunk": args.trunk, "weights": args.weights, "input": args.input, "run": args.run}
         seen = {"layer": args.layer, "levels": tuple(args.levels), "view": args.view, "side": args.side}
-        features = files.compute_features(
-            ImageFeatures(**network, **seen, verbose=True), args.data, args.split, args.year, args.classes
-        )
+        extractor = ImageFeatures(**network, **seen, precision=args.precision, verbose=True)
+        features = files.compute_features(extractor, args.data, args.split, args.year, args.classes)
         files.write_features(args.out, features)
         console.print(f"{args.out}: {len(features.vectors)} vectors of {features.vectors.shape[1]}", soft_wrap=True)
         return 0

@@ -7,6 +7,7 @@ and the key.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ class TrainingConfig(_Table, frozen=True):
     rate: float = 0.01
     drops: int = 2  # how often the rate is divided by 10
     patience: int = 4  # epochs without a lower error before it is
+    drop_after: tuple[int, ...] = ()  # or after these epochs, whatever the error
     momentum: float = 0.9
     weight_decay: float = 5e-4
     short_side: int = 256  # px; crops are taken from the image at this size
@@ -97,6 +99,11 @@ def _faults(config: ClassificationConfig) -> list[tuple[str, str]]:
             "training.sizes",
             bool(training.sizes) and min(training.sizes, default=0) >= 16,
             "needs sizes of 16 px or more",
+        ),
+        (
+            "training.drop_after",
+            all(1 <= first < then for first, then in pairwise((*training.drop_after, training.epochs))),
+            "needs epochs that rise, from 1 to less than training.epochs",
         ),
         ("training.checkpoint_every", training.checkpoint_every >= 1, "must be 1 or more"),
         ("training.workers", training.workers >= -1, "must be -1 or more"),

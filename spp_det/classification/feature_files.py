@@ -57,7 +57,7 @@ def compute_features(
     about = {
         name: value
         for name, value in extractor.get_params().items()
-        if name not in ("batch_size", "verbose") and value is not None
+        if name not in ("precision", "batch_size", "verbose") and value is not None
     }
     about = json.loads(json.dumps(about, default=str))
     if (root / f"VOC{year}").is_dir() or (root / "ImageSets").is_dir():

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 
 from spp_det.classification.folders import read_picture
 from spp_det.classification.network import load_classifier
+from spp_det.config import Precision
 from spp_det.errors import ConfigError
 from spp_det.images import resize, scaled_size
+from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Trunk, build_trunk, fill_from_pretrained
+from spp_det.networks.precision import product_type
 from spp_det.parallel import available_cores, map_ordered
 from spp_det.pooling import PAPER_LEVELS, vector_length
 from spp_det.pooling.plain import pool_maps
@@ -41,6 +44,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
     view: "full": the whole image, its shape kept; "crop": its central square; "warp": squeezed into a square.
     side: px; the image's short side, or the side of the square.
     normalise: scale each vector to length 1.
+    precision: of the products, as a classifier's: "auto" is bfloat16 where the processor or GPU is made for it.
     batch_size: images of one size that are computed together. verbose: show the progress.
 
     `transform` takes a sequence of images, paths or uint8 [H, W, 3] RGB, and returns float32 [N, D].
@@ -57,6 +61,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         side: int = 224,
         normalise: bool = True,
         run: str | PathLike[str] | None = None,
+        precision: Precision = "auto",
         batch_size: int = 16,
         verbose: bool = False,
     ) -> None:
@@ -69,12 +74,15 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         self.side = side
         self.normalise = normalise
         self.run = run
+        self.precision = precision
         self.batch_size = batch_size
         self.verbose = verbose
 
     def fit(self, X: Sequence[Any], y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
         """Nothing is learnt. Raises ConfigError or WeightsError for a network or a layer that is not there."""
-        self.network_, self.trunk_ = self._build()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype_ = product_type(self.precision, device)
+        self.network_, self.trunk_ = self._build(device)
         return self
 
     def transform(self, X: Sequence[Any]) -> npt.NDArray[np.float32]:  # noqa: N803
@@ -110,12 +118,13 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
     def _vectors(self, images: list[Image]) -> npt.NDArray[np.float32]:
         device = next((value.device for value in self.network_.parameters()), torch.device("cpu"))
         x = torch.stack([self.trunk_.tensor(np.ascontiguousarray(image)) for image in images])
-        vectors = self.network_(x.to(device)).flatten(1).float()
+        with torch.autocast(device.type, self.dtype_, enabled=self.dtype_ != torch.float32):
+            vectors = self.network_(x.to(device)).flatten(1).float()
         if self.normalise:
             vectors = nn.functional.normalize(vectors)
         return vectors.cpu().numpy()
 
-    def _build(self) -> tuple[nn.Module, Trunk]:
+    def _build(self, device: torch.device) -> tuple[nn.Module, Trunk]:
         """The layers from an image tensor to the vectors, and the trunk that makes the tensor."""
         if self.view not in ("full", "crop", "warp"):
             raise ConfigError(f"view is full, crop or warp, not {self.view!r}")
@@ -125,12 +134,12 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             network, _ = load_classifier(Path(self.run))
             trunk, head, fc_levels = network.trunk, network.head, network.levels
         else:
+            keep_memory()
             trunk = build_trunk(self.trunk, self.weights, self.input)
             head, fc_levels = None, ()
             if trunk.pretrained_fc is not None and self.layer in ("fc6", "fc7"):
                 head, fc_levels = _pretrained_head(trunk)
         layers = _layers(trunk, head, fc_levels, self.layer, tuple(self.levels), self.view)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return layers.eval().to(device), trunk
 
 

@@ -14,6 +14,7 @@ from spp_det.classification.config import ClassificationConfig, load_classificat
 from spp_det.config import config_to_toml, read_table
 from spp_det.errors import ConfigError, DataError
 from spp_det.files import read_json, write_json, write_whole
+from spp_det.memory import keep_memory
 from spp_det.networks import FcHead, Preprocessing, Trunk, build_trunk, fill_from_pretrained
 from spp_det.networks.pretrained import randomise
 from spp_det.networks.weights import fill, read_tensors
@@ -65,6 +66,7 @@ class SPPClassifier(nn.Module):
 
 def build_classifier(config: ClassificationConfig, class_names: Sequence[str]) -> SPPClassifier:
     """The network of a configuration as it starts: from the trunk's weights, or all of it random, by the seed."""
+    keep_memory()
     trunk = build_trunk(config.trunk.name, config.trunk.weights, config.trunk.input)
     if config.trunk.weights == "random":
         randomise(trunk.body, config.seed)
@@ -91,6 +93,7 @@ def load_classifier(folder: Path, overrides: Sequence[str] = ()) -> tuple[SPPCla
     """
     if not (folder / WEIGHTS).is_file():
         raise DataError(folder, f"is no trained classifier (no {WEIGHTS})")
+    keep_memory()
     check_parts(read_table(folder / CONFIG), folder / CONFIG, overrides)
     config = load_classification(folder / CONFIG, overrides)
     names = read_json(folder / CLASSES)

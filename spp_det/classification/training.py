@@ -115,6 +115,8 @@ class Training:
     def _epoch(self) -> None:
         state, settings = self.state, self.config.training
         size = epoch_size(settings, self.config.seed, state.epoch)
+        if settings.drop_after:
+            set_rate(self.optimizer, settings.rate * 0.1 ** sum(state.epoch >= last for last in settings.drop_after))
         batches = TrainingBatches(
             self.images, self.config, state.epoch, size, self.components, self.here.rank, self.here.world
         )
@@ -192,7 +194,7 @@ class Training:
 
     def _finish(self, title: str, seconds: float, waited: float, num_images: int) -> None:
         """Close an epoch: its line, the validation, the learning rate, the log."""
-        state = self.state
+        state, settings = self.state, self.config.training
         loss, wrong, seen, faults = state.totals
         if not seen:
             raise SppDetError(
@@ -209,7 +211,8 @@ class Training:
         if self.here.rank == 0:
             speed = f"{num_images / seconds:.0f} images/s, {100 * waited / seconds:.0f}% waiting for them"
             print(f"{line}, rate {self.rate:g}, {speed}", flush=True)
-        self.plateau.step(entry.get("val_error", entry["loss"]))
+        if not settings.drop_after:
+            self.plateau.step(entry.get("val_error", entry["loss"]))
         state.log.append(entry)
         state.epoch, state.iteration, state.totals = state.epoch + 1, 0, [0.0] * 4
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from spp_det.classification.config import ClassificationConfig, FoldersConfig, TestingConfig
@@ -32,8 +33,9 @@ def time_views(
     repeats: int = 1,
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = time.perf_counter,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
-    """Seconds an image of each stage, medians over images and repeats; the two sides take turns.
+    """Seconds an image of each stage, medians over images and repeats; the two sides take turns. dtype: of products.
 
     Returns {"maps": {"trunk", "pooling", "fc", "total", "passes", "pixels"}, "crops": {..}, "speedup", "bound",
     "images"}. passes, pixels: what went through the trunk, for the last image; bound: how many times more pixels the
@@ -46,11 +48,12 @@ def time_views(
     plans: dict[str, Plan] = {"maps": on_map, "crops": replace(on_map, on_map=False)}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in plans}
     for plan in plans.values():  # compiles kernels, fills caches
-        ViewClassifier(network, testing.view).probabilities(images[0], replace(plan, scales=testing.scales[:1]))
+        first = replace(plan, scales=testing.scales[:1])
+        ViewClassifier(network, testing.view, dtype).probabilities(images[0], first)
     for number, image in enumerate(images):
         for repeat in range(repeats):
             for side in list(plans) if (number + repeat) % 2 == 0 else list(plans)[::-1]:
-                looker = ViewClassifier(network, testing.view, watch=Watch(clock))
+                looker = ViewClassifier(network, testing.view, dtype, Watch(clock))
                 looker.probabilities(image, plans[side])
                 runs[side].append(looker.watch.seconds | {"passes": looker.passes, "pixels": looker.pixels})
         if progress:

@@ -173,6 +173,15 @@ def test_the_rate_falls_on_plateaus_so_often_and_no_more(tmp_path: Path, data: P
     assert sorted(rates, reverse=True) == rates
 
 
+def test_the_rate_falls_after_the_epochs_that_are_given(tmp_path: Path, data: Path) -> None:
+    settings = config(tmp_path, data, "training.rate=1e-5", "training.epochs=5", "training.drop_after=[2, 4]")
+    rates = [entry["rate"] for entry in train_classifier(settings, tmp_path / "run")]
+    np.testing.assert_allclose(rates, [1e-5, 1e-5, 1e-6, 1e-6, 1e-7])
+    for epochs in ("[4, 2]", "[0]", "[5]"):
+        with pytest.raises(ConfigError, match=r"needs epochs that rise.*training.drop_after"):
+            config(tmp_path, data, "training.epochs=5", f"training.drop_after={epochs}")
+
+
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     root = tmp_path / "broken"

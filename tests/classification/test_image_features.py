@@ -31,7 +31,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-SMALL: dict[str, Any] = {"trunk": "reference.classes:small_trunk", "weights": "random", "side": 32}
+SMALL: dict[str, Any] = {
+    "trunk": "reference.classes:small_trunk",
+    "weights": "random",
+    "side": 32,
+    "precision": "float32",
+}
 
 
 def picture(height: int, width: int) -> Image:
@@ -84,6 +89,18 @@ def test_vectors_do_not_depend_on_their_neighbours() -> None:
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layer", ["conv2", "pooled"])
+def test_bfloat16_is_nearly_float32(layer: str) -> None:
+    image = picture(32, 45)
+    vectors = {
+        precision: ImageFeatures(**{**SMALL, "precision": precision}, layer=layer, view="crop").transform([image])
+        for precision in ("float32", "bfloat16")
+    }
+    assert vectors["bfloat16"].dtype == np.float32
+    assert 1e-5 < np.abs(vectors["float32"] - vectors["bfloat16"]).max() < 0.02
+    assert (vectors["float32"] * vectors["bfloat16"]).sum() > 0.9999
+
+
 def test_fully_connected_layers_of_a_weight_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     shapes = {"conv1": (96, 3, 7, 7), "conv2": (256, 96, 5, 5), "conv3": (384, 256, 3, 3)}
@@ -92,7 +109,7 @@ def test_fully_connected_layers_of_a_weight_file(tmp_path: Path) -> None:
     tensors |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in shapes.items()}
     path = tmp_path / "zf5.safetensors"
     save_file(tensors, path)
-    common: dict[str, Any] = {"trunk": "zf5", "weights": str(path), "side": 64, "normalise": False}
+    common: dict[str, Any] = {**SMALL, "trunk": "zf5", "weights": str(path), "side": 64, "normalise": False}
     image = picture(64, 80)
     pooled, fc6, fc7 = (ImageFeatures(**common, layer=layer).transform([image]) for layer in ("pooled", "fc6", "fc7"))
     np.testing.assert_allclose(fc6, np.maximum(pooled @ tensors["fc6.weight"].T, 0), rtol=1e-3, atol=1e-3)
@@ -110,6 +127,7 @@ def test_fully_connected_layers_of_a_weight_file(tmp_path: Path) -> None:
         ({"side": 4}, "too small"),
         ({"trunk": "efficientnet_lite0", "layer": "conv2", "view": "crop"}, "not a plain row of layers"),
         ({"trunk": "zf4"}, "unknown trunk"),
+        ({"precision": "int8"}, "precision is one of"),
     ],
 )
 def test_what_is_not_there_is_one_line(settings: dict[str, Any], part: str) -> None:
