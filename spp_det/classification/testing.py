@@ -79,8 +79,11 @@ def view_errors(
 
 
 def rank(probabilities: np.ndarray, label: int) -> int:
-    """How many classes are at least as probable as that of `label`, itself counted: 1 is right; of ties it is last."""
-    return int((probabilities >= probabilities[label]).sum())
+    """How many classes are at least as probable as that of `label`, itself counted: 1 is right; of ties it is last.
+
+    So it is where nothing is a number, as of a network whose training diverged.
+    """
+    return int((~(probabilities < probabilities[label])).sum())
 
 
 def _above(ranks: Iterable[int], top: int) -> float:

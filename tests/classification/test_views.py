@@ -142,6 +142,7 @@ def test_mirrored_views_of_a_mirrored_image_are_its_views() -> None:
 def test_ranks_and_errors(tmp_path: Path) -> None:
     probabilities = np.array([0.1, 0.4, 0.3, 0.1, 0.1], np.float32)
     assert [rank(probabilities, label) for label in range(5)] == [5, 1, 2, 5, 5]
+    assert rank(np.full(5, np.nan, np.float32), 0) == 5
     root = make_folders(tmp_path / "val", 3)
     images = read_folders(root, CLASSES)
     net = network()
