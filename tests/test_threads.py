@@ -43,6 +43,7 @@ def test_no_bit_depends_on_the_number_of_threads(dtype: torch.dtype) -> None:
         torch.set_num_threads(threads)
         found.append([values.tobytes() for values in head.numpy_layers(vectors, ("fc6", "logits", "pool5"))])
         found[-1].append(multiply(vectors, vectors[:7].T).tobytes())
+        found[-1].append(multiply(torch.from_numpy(vectors).to(dtype), vectors[:7].T).tobytes())
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert found == [found[0]] * 3

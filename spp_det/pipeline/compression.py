@@ -61,9 +61,9 @@ def compress_run(
         with progress("drawing windows") as show:
             drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))
         small = compress_detector(detector, settings, drawn)
-        small.save(out)
         source = {"compressed_from": str(run), "detector": run_digest(run), "compression": made}
         write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], **source})
+        small.save(out)  # last, since its detector.json says that all is there
     timed = [(image_id, dataset.image(image_id)) for image_id in chosen[:TIMED_IMAGES]]
     with progress("timing") as show:
         both = {"before": detector, "after": small}
