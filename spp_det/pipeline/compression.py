@@ -71,6 +71,7 @@ def compress_run(
     result = {"before": _facts(run, detector, seconds["before"]), "after": _facts(out, small, seconds["after"])}
     if tested:
         for side, folder in (("before", run), ("after", out)):
+            console.print(f"{side}: {folder}", soft_wrap=True, markup=False)
             metrics = evaluate_run(folder, data=data)
             result[side]["map"] = metrics[METHODS[config.evaluate.method]]["map"]
     console.print(_table(result))
