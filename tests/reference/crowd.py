@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,16 +27,21 @@ def crowd(count: int, work: Work, killed: int | None = None) -> list[Any]:
 
     killed: the rank of one that is to end by SIGKILL; then all are, once it has, and there is no result.
     """
-    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=count)
+    port = listener.getsockname()[1]
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
     members = [
-        context.Process(target=_member, args=(rank, count, server.port, work, pipe[1]), daemon=True)
+        context.Process(target=_member, args=(rank, count, port, work, pipe[1]), daemon=True)
         for rank, pipe in enumerate(pipes)
     ]
     for member, (_, sender) in zip(members, pipes, strict=True):
         member.start()
         sender.close()
+    # Only now: who is forked while the server's thread works can inherit a lock that nobody opens.
+    server = dist.TCPStore(
+        "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+    )
     try:
         if killed is not None:
             members[killed].join(PATIENCE_OF_TESTS)
@@ -46,6 +52,7 @@ def crowd(count: int, work: Work, killed: int | None = None) -> list[Any]:
         for member in members:
             member.kill()
             member.join()
+        del server
 
 
 def _result(receiver: Connection) -> Any:
