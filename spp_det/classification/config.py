@@ -76,7 +76,7 @@ class ClassificationConfig(_Table, frozen=True, kw_only=True):
     data: FoldersConfig
     seed: int = 0
     precision: Precision = "auto"  # bfloat16 for products where the device is made for it; weights stay float32
-    trunk: TrunkConfig = TrunkConfig(name="zf5_table1", weights="random")
+    trunk: TrunkConfig = TrunkConfig(name="zf5_table1", weights="random", input="torchvision")
     classifier: ClassifierConfig = ClassifierConfig()
     training: TrainingConfig = TrainingConfig()
     testing: TestingConfig = TestingConfig()

@@ -179,7 +179,7 @@ def run_row(row: Row, data: Path, out: Path, changes: Mapping[str, Any] | None =
 
 def row_config(row: Row, changes: Mapping[str, Any] | None = None, data: Path = Path()) -> ClassificationConfig:
     """The configuration of an "imagenet" row. changes: settings by dotted keys. Raises ConfigError."""
-    table: dict[str, Any] = {"data": {"root": str(data)}, "trunk": {"weights": "random"}}
+    table: dict[str, Any] = {"data": {"root": str(data)}, "trunk": {"weights": "random", "input": "torchvision"}}
     for key, value in {**row.settings, "testing.views": (row.views,), **(changes or {})}.items():
         part, dot, name = key.partition(".")
         if dot:

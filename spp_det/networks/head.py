@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
@@ -50,7 +51,7 @@ class FcHead(nn.Module):
     0.01. fc6 and fc7 start after He et al. (2015), sqrt(2 / fan_in), so that the variance of the signal is kept
     whatever the pyramid and the width: for 16,000 inputs this is 0.011, the release's 0.01, but its 0.01 for all would
     halve the signal in an fc7 of 4,096 inputs and shrink it more in smaller heads. All biases start at 0, those of fc8
-    at `fc8_bias`.
+    at `fc8_bias`. gain: in place of sqrt(2).
 
     in_features: length of the pooled vector; hidden: widths of fc6 and fc7; num_classes: K, without background;
     dropout: probability in [0, 1); seed: of the initial weights, torch's own generator stays as it was.
@@ -75,6 +76,7 @@ class FcHead(nn.Module):
         fc8_bias: float = 0.0,
         background: bool = True,
         rank: tuple[int, int] | None = None,
+        gain: float = math.sqrt(2),
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -83,7 +85,7 @@ class FcHead(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         ranks = (None, None) if rank is None else rank
         self.fc6, self.fc7 = (
-            _fully_connected(n, m, r, generator)
+            _fully_connected(n, m, r, gain, generator)
             for (n, m), r in zip(pairwise((in_features, *hidden)), ranks, strict=True)
         )
         self.fc8 = nn.utils.skip_init(nn.Linear, hidden[-1], num_classes + background)
@@ -172,16 +174,16 @@ class FcHead(nn.Module):
 
 
 def _fully_connected(
-    in_features: int, out_features: int, rank: int | None, generator: torch.Generator
+    in_features: int, out_features: int, rank: int | None, gain: float, generator: torch.Generator
 ) -> nn.Linear | LowRankLinear:
-    """A layer before a ReLU that keeps the variance of the signal, He et al. (2015); its factors do so too."""
+    """A layer before a ReLU, of deviation gain / sqrt(fan_in); the first of two factors keeps the signal's variance."""
     if rank is None:
         last = fc = nn.utils.skip_init(nn.Linear, in_features, out_features)
     else:
         fc = LowRankLinear(in_features, out_features, rank)
         nn.init.kaiming_normal_(fc.first.weight, nonlinearity="linear", generator=generator)
         last = fc.second
-    nn.init.kaiming_normal_(last.weight, nonlinearity="relu", generator=generator)
+    nn.init.normal_(last.weight, std=gain / math.sqrt(last.in_features), generator=generator)
     nn.init.zeros_(last.bias)
     return fc
 
