@@ -197,7 +197,8 @@ def linear_relu(fc: nn.Linear, x: Tensor) -> Tensor:
 
     Apart, the ReLU of some hundred windows takes half as long as the product.
     """
-    fused = x.device.type == "cpu" and x.dtype == torch.bfloat16 and not torch.is_grad_enabled()
+    halves = x.dtype == fc.weight.dtype == torch.bfloat16  # under autocast the weights are float32
+    fused = x.device.type == "cpu" and halves and not torch.is_grad_enabled()
     if fused and fc.bias is not None and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise(x, fc.weight, fc.bias, "relu", [], "")
     return torch.relu_(fc(x))

@@ -162,3 +162,13 @@ def test_layers_that_do_not_fit_are_refused():
         fill_from_pretrained(FcHead(2 * 37, (9, 6), 3), fc, 2, (1, 6))
     with pytest.raises(ConfigError, match="widths"):
         fill_from_pretrained(FcHead(3 * 37, (8, 6), 3), fc, 3, (1, 6))
+
+
+def test_layers_by_autocast_are_nearly_those_of_float32():
+    head = _head(hidden=(64, 32))
+    x = torch.from_numpy(_vectors())
+    for name in ("fc6", "fc7", "logits"):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            found = head.layer(x, name)
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), head.layer(x, name), rtol=0.05, atol=0.03)
