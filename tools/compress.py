@@ -19,11 +19,13 @@ def main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=Path, help="the folder that train_net.py wrote")
     parser.add_argument("--out", required=True, type=Path, help="the folder of the new run")
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--rank", type=int, nargs="+", metavar="R", help="of fc6 and fc7: one number, or two")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--rank", type=int, nargs="+", metavar="R", help="of fc6 and fc7: one number, or two; without, as they learnt"
+    )
     size.add_argument("--energy", type=float, help="the share in 0 .. 1 of what the layers say that stays")
     parser.add_argument(
-        "--keep", type=float, default=0.2, help="windows that the first look lets through (0.2; 1: all)"
+        "--keep", type=float, default=0.1, help="windows that the first look lets through (0.1; 1: all)"
     )
     parser.add_argument("--width", type=int, nargs=2, metavar="N", help="units of fc6 and of fc7 that stay (all)")
     parser.add_argument("--images", type=int, default=400, help="training images to compress for (400)")

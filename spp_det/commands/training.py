@@ -127,12 +127,16 @@ def compress(
     out: Annotated[Path, typer.Option("--out", metavar="NEW", help="the folder of the new run")],
     rank: Annotated[
         list[int] | None,
-        typer.Option("--rank", metavar="R", help="of fc6 and fc7: once for both layers, or once for each"),
+        typer.Option(
+            "--rank",
+            metavar="R",
+            help="of fc6 and fc7: once for both layers, or once for each; without, as they learnt",
+        ),
     ] = None,
     energy: Annotated[
         float | None, typer.Option("--energy", help="the share in 0 .. 1 of what the layers say that stays")
     ] = None,
-    keep: Annotated[float, typer.Option("--keep", help="windows that the first look lets through; 1: all")] = 0.2,
+    keep: Annotated[float, typer.Option("--keep", help="windows that the first look lets through; 1: all")] = 0.1,
     width: Annotated[
         tuple[int, int] | None,
         typer.Option("--width", metavar="N N", help="units of fc6 and of fc7 that stay; all without"),
@@ -148,7 +152,7 @@ def compress(
     It goes into a new run beside the old one. Prints size, speed and mAP before and after. Stopped while the two are
     tested, the same command goes on.
     """
-    if (rank is None) == (energy is None):
+    if rank is not None and energy is not None:
         raise usage_error("give a rank or an energy, and not both", "--rank, --energy")
     if rank is not None and len(rank) > 2:
         raise usage_error("stands once for both layers, or once for each", "--rank")

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from spp_det.detection.detector import Detector
 from spp_det.detection.examples import ExampleWindows
-from spp_det.detection.first_look import FirstLook
 from spp_det.detection.memory import ClassMemory
 from spp_det.errors import ConfigError
 from spp_det.parts import make_svm_settings
@@ -175,6 +174,4 @@ def _first_look_row(
     if look is None or not isinstance(detector.regions, SPPRegions):
         return None
     scores = plane.scores(source.vectors() * np.float32(scale))
-    learnt = FirstLook(look.levels, look.keep, look.min_windows, look.regularisation)
-    learnt.fit(source.coarse(detector.regions, look.levels), scores[:, None])
-    return learnt.coef_[0], float(learnt.intercept_[0])
+    return look.fit_class(source.coarse(detector.regions, look.levels), scores)

@@ -13,7 +13,7 @@ from spp_det.detection.detector import Detector
 from spp_det.detection.first_look import FirstLook, level_columns
 from spp_det.errors import ConfigError
 from spp_det.networks import FcHead, Samples, compress_head, narrow_head
-from spp_det.networks.compression import check_ranks
+from spp_det.networks.compression import check_ranks, is_factored
 from spp_det.networks.narrowing import check_width
 from spp_det.regions import SPPRegions
 from spp_det.structures import Boxes, Image
@@ -29,7 +29,8 @@ RIDGE = 0.01  # of the mean square of the features
 class Compression:
     """How a detector is compressed.
 
-    rank: of fc6 and fc7, or (of fc6, of fc7); energy: the share to keep instead, see networks/compression.py.
+    rank: of fc6 and fc7, or (of fc6, of fc7); energy: the share to keep instead, see networks/compression.py. Neither,
+    for layers that learnt as factors (finetune.rank): these stay, and so does what the regressor reads.
     keep: the share of an image's windows that the first look lets through; 1 for no first look.
     levels: of the pyramid that the first look sees, among the detector's own.
     width: units of fc6 and of fc7 that stay, chosen by windows, see networks/narrowing.py; None for all.
@@ -37,15 +38,26 @@ class Compression:
 
     rank: int | Sequence[int] | None = None
     energy: float | None = None
-    keep: float = 0.2
+    keep: float = 0.1
     levels: tuple[int, ...] = (1, 2)
     width: tuple[int, int] | None = None
+
+    @property
+    def factored(self) -> bool:
+        """Whether the layers are factors already, which stay."""
+        return self.rank is None and self.energy is None
 
     def check(self, detector: Detector) -> None:
         """Raises ConfigError where this does not fit a detector, before hours are spent on it."""
         if not isinstance(detector.regions, SPPRegions) or detector.layer != "fc7":
             raise ConfigError('only a detector of pooled windows whose SVMs read "fc7" can be compressed')
-        check_ranks(detector.regions.head, self.rank, self.energy)
+        if self.factored:
+            if not is_factored(detector.regions.head):
+                raise ConfigError("fc6 and fc7 are whole: give a rank or an energy")
+            if self.keep == 1 and self.width is None:
+                raise ConfigError("fc6 and fc7 have their factors: give a share of windows to keep, or a width")
+        else:
+            check_ranks(detector.regions.head, self.rank, self.energy)
         if self.width is not None:
             check_width(detector.regions.head, self.width)
         if not 0 < self.keep <= 1:
@@ -71,8 +83,8 @@ def compress_detector(detector: Detector, settings: Compression, windows: Vector
     small.calibration = None  # of the old scores
     small.regions = copy.copy(regions)
     if windows is None:
-        if settings.width is not None:
-            raise ConfigError("which units stay is chosen by windows: give some images")
+        if settings.width is not None or settings.factored:
+            raise ConfigError("which units and windows stay is learnt by windows: give some images")
         head = compress_head(regions.head, settings.rank, settings.energy)
     else:
         head = _fit(small, regions, settings, windows)
@@ -85,17 +97,21 @@ def _fit(small: Detector, regions: SPPRegions, settings: Compression, windows: V
     svms, regressor = small.svms, small.regressor
     assert isinstance(svms, LinearSVMs)
     beside = None
-    if regressor is not None and small.regression_layer == "pool5":
+    if not settings.factored and regressor is not None and small.regression_layer == "pool5":
         assert isinstance(regressor, BoxRegressor)
         beside = _columns(regressor)
-    samples = Samples(windows, svms.coef_ * np.float32(svms.scale_), beside)
-    head = compress_head(regions.head, settings.rank, settings.energy, samples)
+    if settings.factored:
+        head = copy.deepcopy(regions.head).float().eval()
+    else:
+        samples = Samples(windows, svms.coef_ * np.float32(svms.scale_), beside)
+        head = compress_head(regions.head, settings.rank, settings.energy, samples)
     scores = svms.decision_function(_at(regions.head, windows, "fc7"))
     if settings.width is not None:
         head, units = narrow_head(head, settings.width, windows, scores)
         svms = copy.copy(svms)
         svms.coef_ = svms.coef_[:, units]
-    small.svms = _refit_svms(svms, _at(head, windows, "fc7"), scores)
+    if not settings.factored or settings.width is not None:
+        small.svms = _refit_svms(svms, _at(head, windows, "fc7"), scores)
     if beside is not None:
         assert isinstance(regressor, BoxRegressor)
         small.regressor = _refit_regressor(regressor, windows, _at(head, windows, "code6"))
@@ -154,7 +170,7 @@ def _ridge(vectors: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
 def draw_windows(
     detector: Detector,
     images: Iterable[Image],
-    per_image: int = 20,
+    per_image: int = 40,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> npt.NDArray[np.float16]:

@@ -242,16 +242,17 @@ class Detector(WindowDetector):
         rank: int | Sequence[int] | None = None,
         energy: float | None = None,
         images: Iterable[str | PathLike[str] | Image] = (),
-        keep: float = 0.2,
+        keep: float = 0.1,
         width: tuple[int, int] | None = None,
     ) -> Detector:
         """A new detector with thin fully connected layers, smaller and faster, beside this one, which stays.
 
         rank: of fc6 and fc7, or (of fc6, of fc7); or energy: the share in (0, 1] to keep; what it means is said in
-        networks/compression.py. images: files or arrays that the layers are compressed for, some hundreds, such as
-        those it was trained with; without any the matrices alone decide, which loses far more. keep: the share of an
-        image's windows that a first look lets through to the layers, with images only; 1 for all. width: units of fc6
-        and of fc7 that stay, those that tell most, with images only; None for all.
+        networks/compression.py; neither where the layers learnt as factors, which stay. images: files or arrays that
+        the layers are compressed for, some hundreds, such as those it was trained with; without any the matrices alone
+        decide, which loses far more. keep: the share of an image's windows that a first look lets through to the
+        layers, with images only; 1 for all. width: units of fc6 and of fc7 that stay, those that tell most, with images
+        only; None for all.
         Raises ConfigError for a rank, an energy, a share or a width that is out of range.
         """
         from spp_det.detection.compression import Compression, compress_detector, draw_windows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,23 @@ import numpy.typing as npt
 from spp_det.errors import ConfigError
 from spp_det.threads import multiply
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]  # [N, D]
 
 
+UNITS = 64  # in its hidden layer
+SHARPNESS, MIDDLE = 4.0, -0.9  # what it learns: sigmoid(SHARPNESS * (score - MIDDLE)), for SVMs whose margin is at -1
+CLASS_WEIGHT = 3.0  # of what it says of each class, beside what it says of the window
+BATCH, EPOCHS, MIN_STEPS = 256, 12, 500
+RATE, DECAY, DROPOUT = 3e-3, 0.1, 0.2
+
+
 class FirstLook:
-    """Scores of windows by a coarse pyramid and one linear layer; only the best windows of an image go on.
+    """Scores of windows by a coarse pyramid and one small hidden layer; only the best windows of an image go on.
 
     A window's first score is its best over the classes. A share of the windows goes on rather than all above a score,
     so that the time of an image is known beforehand and an image of weak objects keeps its best ones too.
@@ -23,43 +35,57 @@ class FirstLook:
     Parameters
     ----------
     levels: n of each n x n level that it looks at. keep: the share of an image's distinct windows that goes on, in
-    (0, 1], but never fewer than min_windows. regularisation: of the ridge, as a share of the features' mean variance.
+    (0, 1], but never fewer than min_windows. seed: of the training.
 
     Attributes
     ----------
-    coef_: float32 [K, C * bins]; intercept_: float32 [K].
+    hidden_coef_: float32 [H, C * bins] and hidden_intercept_: float32 [H], of units with a ReLU;
+    coef_: float32 [K, H] and intercept_: float32 [K], of the classes.
     """
 
     def __init__(
-        self,
-        levels: Sequence[int] = (1, 2),
-        keep: float = 0.2,
-        min_windows: int = 100,
-        regularisation: float = 0.1,
+        self, levels: Sequence[int] = (1, 2), keep: float = 0.1, min_windows: int = 100, seed: int = 0
     ) -> None:
         if not 0 < keep <= 1:
             raise ConfigError(f"the share of windows to keep lies in 0 .. 1, not at {keep}")
         self.levels = tuple(levels)
         self.keep = keep
         self.min_windows = min_windows
-        self.regularisation = regularisation
+        self.seed = seed
+        self.hidden_coef_: Vectors
+        self.hidden_intercept_: Vector
         self.coef_: Vectors
-        self.intercept_: npt.NDArray[np.float32]
+        self.intercept_: Vector
 
     def fit(self, vectors: Vectors, scores: npt.NDArray[np.floating]) -> Self:
-        """Learn to say at once what the whole detector says: a ridge from coarse vectors [N, D] to scores [N, K]."""
-        centre, target = vectors.mean(axis=0, dtype=np.float64), scores.mean(axis=0, dtype=np.float64)
-        rows = (vectors - centre).astype(np.float32)
-        gram = rows.T @ rows
-        gram[np.diag_indices_from(gram)] += np.float32(self.regularisation) * np.trace(gram) / len(gram)
-        coef = np.linalg.solve(gram, rows.T @ (scores - target).astype(np.float32))
-        self.coef_ = np.ascontiguousarray(coef.T, np.float32)
-        self.intercept_ = (target - centre @ coef).astype(np.float32)
+        """Learn to say at once which windows the whole detector would score well, and for which class.
+
+        vectors: coarse, float32 [N, D]; scores: the SVMs' [N, K].
+        """
+        centre, deviation = vectors.mean(axis=0), max(float(vectors.std()), 1e-12)
+        hidden, out = _train((vectors - centre) / deviation, scores, self.seed)
+        coef = hidden.weight.numpy() / deviation
+        self.hidden_coef_ = np.ascontiguousarray(coef, np.float32)
+        self.hidden_intercept_ = (hidden.bias.numpy() - coef @ centre).astype(np.float32)
+        self.coef_, self.intercept_ = out.weight.numpy(), out.bias.numpy()
         return self
+
+    def fit_class(self, vectors: Vectors, scores: npt.NDArray[np.floating]) -> tuple[Vector, float]:
+        """The row of `coef_` and the intercept of one more class, by the hidden units as they are.
+
+        vectors: coarse, float32 [N, D]; scores: of the class's SVM [N].
+        """
+        return _train_row(self.hidden(vectors), scores)
+
+    def hidden(self, vectors: Vectors) -> Vectors:
+        """What the hidden units say of coarse vectors float32 [N, D]: float32 [N, H]."""
+        values = multiply(vectors, self.hidden_coef_.T)
+        values += self.hidden_intercept_
+        return np.maximum(values, 0, out=values)
 
     def scores(self, vectors: Vectors) -> npt.NDArray[np.float32]:
         """The first score of coarse vectors float32 [N, D]: float32 [N]."""
-        return np.asarray((multiply(vectors, self.coef_.T) + self.intercept_).max(axis=1))
+        return np.asarray((self.hidden(vectors) @ self.coef_.T + self.intercept_).max(axis=1))
 
     def keeps(self, regions: Any, features: Any, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Which windows go on, bool [N]. regions: SPPRegions, with the features of the image; boxes: float32 [N, 4]."""
@@ -74,7 +100,9 @@ class FirstLook:
         """What was learnt and the parameters, as arrays that go into a safetensors file."""
         return {
             "levels": np.array(self.levels, np.int64),
-            "params": np.array([self.keep, self.min_windows, self.regularisation], np.float64),
+            "params": np.array([self.keep, self.min_windows, self.seed], np.float64),
+            "hidden_coef": self.hidden_coef_,
+            "hidden_intercept": self.hidden_intercept_,
             "coef": self.coef_,
             "intercept": self.intercept_,
         }
@@ -82,10 +110,75 @@ class FirstLook:
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> Self:
         """Undo `state`. Raises KeyError for a missing array."""
-        keep, min_windows, regularisation = state["params"].tolist()
-        look = cls(state["levels"].tolist(), keep, int(min_windows), regularisation)
+        keep, min_windows, seed = state["params"].tolist()
+        look = cls(state["levels"].tolist(), keep, int(min_windows), int(seed))
+        look.hidden_coef_, look.hidden_intercept_ = state["hidden_coef"], state["hidden_intercept"]
         look.coef_, look.intercept_ = state["coef"], state["intercept"]
         return look
+
+
+def _train(vectors: Vectors, scores: npt.NDArray[np.floating], seed: int) -> tuple[nn.Linear, nn.Linear]:
+    """The hidden layer and the classes' on vectors [N, D] of mean 0 and deviation 1.
+
+    The loss is the cross-entropy of what it says of a window, its best score, which alone decides, and of what it says
+    of each class, without which a class could not be taken away. By AdamW, the rate in one cycle.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    random = torch.Generator().manual_seed(seed)
+    values, targets = torch.from_numpy(vectors), _targets(scores)
+    hidden, out = nn.Linear(vectors.shape[1], UNITS), nn.Linear(UNITS, scores.shape[1])
+    with torch.no_grad():
+        for layer in (hidden, out):
+            bound = layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=random)
+            layer.bias.zero_()
+        out.bias.copy_(targets.mean(0).logit())  # so that it need not learn first how rare objects are
+    parameters = [*hidden.parameters(), *out.parameters()]
+    steps = max(EPOCHS * -(-len(vectors) // BATCH), MIN_STEPS)
+    optimiser = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
+    for step in range(steps):
+        start = step * BATCH % len(vectors)
+        if start < BATCH:
+            order = torch.randperm(len(vectors), generator=random)
+        rows = order[start : start + BATCH]
+        seen = values[rows] * (torch.rand(len(rows), values.shape[1], generator=random) >= DROPOUT) / (1 - DROPOUT)
+        said, wanted = out(hidden(seen).relu()), targets[rows]
+        loss = cross_entropy(said.amax(1), wanted.amax(1)) + CLASS_WEIGHT * cross_entropy(said, wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return hidden.requires_grad_(False), out.requires_grad_(False)
+
+
+def _train_row(values: Vectors, scores: npt.NDArray[np.floating]) -> tuple[Vector, float]:
+    """A class's coefficients on hidden units [N, H] and its intercept: logistic, a little regularised."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    seen, wanted = torch.from_numpy(values), _targets(scores)
+    row = torch.zeros(values.shape[1] + 1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([row], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        found = cross_entropy(seen @ row[:-1] + row[-1], wanted) + 1e-3 * row[:-1].square().sum()
+        found.backward()
+        return found
+
+    optimiser.step(loss)
+    learnt = row.detach().numpy()
+    return learnt[:-1], float(learnt[-1])
+
+
+def _targets(scores: npt.NDArray[np.floating]) -> torch.Tensor:
+    import torch
+
+    return torch.sigmoid(SHARPNESS * (torch.from_numpy(np.asarray(scores, np.float32)) - MIDDLE))
 
 
 def level_columns(channels: int, levels: Sequence[int], chosen: Sequence[int]) -> npt.NDArray[np.int64]:

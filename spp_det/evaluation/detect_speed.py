@@ -23,7 +23,7 @@ from spp_det.config import Config, DataConfig, FinetuneConfig, MapsConfig, Regio
 from spp_det.datasets import VOC_CLASSES
 from spp_det.detection import Detector
 from spp_det.detection.bundle import load_detector
-from spp_det.detection.first_look import FirstLook
+from spp_det.detection.first_look import UNITS, FirstLook
 from spp_det.evaluation.floors import floors, measure_peaks
 from spp_det.evaluation.timing import TITLES, Seconds, fill_windows, time_sides, without_proposals
 from spp_det.files import read_json
@@ -62,7 +62,7 @@ class Untrained:
     weights: str = "random"
     scales: tuple[int, ...] = (688,)
     ranks: tuple[int, int] = (256, 128)
-    keep: float = 0.2
+    keep: float = 0.1
     seed: int = 0
 
     def config(self, kind: str) -> Config:
@@ -93,7 +93,9 @@ class Untrained:
         spp, rcnn = (make_regions(self.config(kind), trunk, head) for kind in ("spp", "rcnn"))
         dense = Detector(proposals, spp, svms, pooled, names)
         look = FirstLook(keep=self.keep)
-        look.coef_, look.intercept_ = _draw(rng, len(names), trunk.out_channels * 5), np.zeros(len(names), np.float32)
+        look.hidden_coef_ = _draw(rng, UNITS, trunk.out_channels * 5)
+        look.coef_ = _draw(rng, len(names), UNITS)
+        look.hidden_intercept_, look.intercept_ = np.zeros(UNITS, np.float32), np.zeros(len(names), np.float32)
         of_codes, small = _regressor(rng, self.ranks[0]), make_regions(config, trunk, thin)
         compressed = Detector(proposals, small, svms, of_codes, names, regression_layer="code6", first_look=look)
         return dense, compressed, Detector(proposals, rcnn, svms, pooled, names)

@@ -75,7 +75,8 @@ def head_model(layers: Layers, weights: SharedWeights) -> onnx.ModelProto:
 def _look_first(graph: Graph, layers: Layers, look: FirstLook, cells: str, windows: str, count: str) -> str:
     """The rows of the windows that go on: as many as `FirstLook.keeps` takes, of equal scores the first."""
     coarse = add_pooling(graph, cells, windows, look.levels)
-    each = _linear(graph, coarse, look.coef_, look.intercept_)
+    hidden = graph.add("Relu", _linear(graph, coarse, look.hidden_coef_, look.hidden_intercept_))
+    each = _linear(graph, hidden, look.coef_, look.intercept_)
     scores = graph.add("ReduceMax", each, graph.constant([1]), keepdims=0)
     share = graph.add("Mul", graph.add("Cast", count, to=TensorProto.DOUBLE), graph.constant(np.float64(look.keep)))
     kept = graph.add("Cast", graph.add("Ceil", share), to=TensorProto.INT64)

@@ -87,13 +87,18 @@ def check_ranks(head: FcHead, rank: int | Sequence[int] | None, energy: float | 
     if energy is not None and not 0 < energy <= 1:
         raise ConfigError(f"the energy to keep lies in 0 .. 1, not at {energy}")
     layers = {"fc6": head.fc6, "fc7": head.fc7}
-    if any(isinstance(fc, LowRankLinear) for fc in layers.values()):
+    if is_factored(head):
         raise ConfigError("the fully connected layers are compressed already")
     ranks = (rank, rank) if rank is None or isinstance(rank, int) else rank
     for (name, fc), of_layer in zip(layers.items(), ranks, strict=True):
         full = min(fc.in_features, fc.out_features)
         if of_layer is not None and not 1 <= of_layer <= full:
             raise ConfigError(f"the rank of {name} lies in 1 .. {full}, not at {of_layer}")
+
+
+def is_factored(head: FcHead) -> bool:
+    """Whether fc6 or fc7 is a product of two thin matrices already."""
+    return isinstance(head.fc6, LowRankLinear) or isinstance(head.fc7, LowRankLinear)
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,7 @@ def test_removing_and_renaming(detector):
 
 def test_the_first_look_of_a_compressed_detector_follows(detector):
     look = FirstLook()
+    look.hidden_coef_, look.hidden_intercept_ = np.ones((3, 4), np.float32), np.zeros(3, np.float32)
     look.coef_, look.intercept_ = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
     detector.first_look = look
     detector.remove_class("red")

@@ -174,6 +174,26 @@ def test_files_that_do_not_fit(dense, windows, tmp_path):
         load_detector(tmp_path / "run")
 
 
+def test_layers_that_learnt_as_factors_stay(dense, windows):
+    """Only a first look is learnt, or fewer units as well: what is scored at all is scored as before."""
+    factored = compress_detector(dense, Compression(rank=(12, 8), keep=1.0), windows)
+    looking = compress_detector(factored, Compression(keep=0.5), windows)
+    assert looking.first_look.keep == 0.5
+    assert looking.regression_layer == factored.regression_layer
+    for name, value in factored.regions.head.state().items():
+        torch.testing.assert_close(looking.regions.head.state()[name], value, rtol=0, atol=0)
+    assert (looking.svms.coef_ == factored.svms.coef_).all()
+    narrow = compress_detector(factored, Compression(keep=1.0, width=(24, 16)), windows)
+    assert narrow.svms.coef_.shape == (len(NAMES), 16)
+    assert narrow.first_look is None
+    with pytest.raises(ConfigError, match="give a share of windows to keep, or a width"):
+        factored.compress(keep=1)
+    with pytest.raises(ConfigError, match="fc6 and fc7 are whole: give a rank or an energy"):
+        dense.compress()
+    with pytest.raises(ConfigError, match="give some images"):
+        factored.compress()
+
+
 def test_what_is_out_of_range_is_told_before_any_work(dense):
     never = iter([])
     with pytest.raises(ConfigError, match=r"the rank of fc7 lies in 1 \.\. 32, not at 40"):

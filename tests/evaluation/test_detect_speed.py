@@ -45,7 +45,8 @@ def detectors():
     spp, small = (SPPRegions(trunk, each, scales=(48,), levels=(1, 2)) for each in (head, thin))
     rcnn = RCNNRegions(trunk, head, levels=(1, 2), crop_size=32, context=4)
     look = FirstLook(levels=(1,), keep=0.5, min_windows=1)
-    look.coef_, look.intercept_ = np.ones((2, 4), np.float32), np.zeros(2, np.float32)
+    look.hidden_coef_, look.hidden_intercept_ = np.ones((3, 4), np.float32), np.zeros(3, np.float32)
+    look.coef_, look.intercept_ = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
     proposals = FixedProposals()
     return (
         Detector(proposals, spp, *parts(20), NAMES),
