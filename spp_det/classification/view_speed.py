@@ -23,7 +23,7 @@ STAGES = {"trunk": "convolutions", "pooling": "pooling", "fc": "fc6, fc7, softma
 
 def untrained(trunk: str, num_classes: int = 1000) -> SPPClassifier:
     """A network of the paper's sizes on this trunk; the time of its layers does not depend on their weights."""
-    config = ClassificationConfig(data=FoldersConfig(root="."), trunk=TrunkConfig(trunk, "random"))
+    config = ClassificationConfig(data=FoldersConfig(root="."), trunk=TrunkConfig(trunk, "random", "torchvision"))
     return build_classifier(config, [str(label) for label in range(num_classes)]).eval()
 
 

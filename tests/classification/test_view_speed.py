@@ -26,6 +26,10 @@ def test_both_sides_are_timed_over_the_same_views() -> None:
     assert f"{result['bound']:.1f} times as many" in views_line(result)
 
 
+def test_the_papers_networks_can_be_timed() -> None:
+    assert untrained("zf5_table1", num_classes=2).trunk.name == "zf5_table1"
+
+
 def test_there_must_be_something_to_time() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         time_views(untrained("reference.classes:small_trunk", 2), [])
