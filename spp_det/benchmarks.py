@@ -110,9 +110,10 @@ def measure_detect(args: argparse.Namespace) -> dict[str, Any]:
         detectors = speed.trained_detectors(args.run, args.compressed)
         setup |= {"run": str(args.run), "compressed": str(args.compressed)}
     else:
-        untrained = speed.Untrained(args.trunk, args.weights, tuple(args.scales), tuple(args.rank), args.keep)
+        width = None if args.width is None else tuple(args.width)
+        untrained = speed.Untrained(args.trunk, args.weights, tuple(args.scales), tuple(args.rank), args.keep, width)
         detectors = untrained.detectors()
-        setup |= {"trunk": args.trunk, "scales": args.scales, "ranks": args.rank, "keep": args.keep}
+        setup |= {"trunk": args.trunk, "scales": args.scales, "ranks": args.rank, "keep": args.keep, "width": width}
     clock = time.process_time if args.shared else time.perf_counter
     with ExitStack() as stack:
         peer = stack.enter_context(OpenCVPeer(args.peers)) if args.against else None

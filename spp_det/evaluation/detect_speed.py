@@ -27,7 +27,7 @@ from spp_det.detection.first_look import UNITS, FirstLook
 from spp_det.evaluation.floors import floors, measure_peaks
 from spp_det.evaluation.timing import TITLES, Seconds, fill_windows, time_sides, without_proposals
 from spp_det.files import read_json
-from spp_det.networks import FcHead, LowRankLinear
+from spp_det.networks import FcHead
 from spp_det.parts import make_head, make_proposals, make_regions, make_trunk
 from spp_det.regions import RCNNRegions, SPPRegions
 from spp_det.structures import Boxes, Image
@@ -55,7 +55,7 @@ class Untrained:
     """Detectors whose layers are drawn from a seed.
 
     trunk, weights: as in the configuration; scales: short sides, px; ranks: of fc6 and fc7 when compressed; keep: the
-    share of the windows that the first look lets through.
+    share of the windows that the first look lets through; width: units of fc6 and fc7 when compressed, None for all.
     """
 
     trunk: str = "alexnet"
@@ -63,6 +63,7 @@ class Untrained:
     scales: tuple[int, ...] = (688,)
     ranks: tuple[int, int] = (256, 128)
     keep: float = 0.1
+    width: tuple[int, int] | None = None
     seed: int = 0
 
     def config(self, kind: str) -> Config:
@@ -89,7 +90,7 @@ class Untrained:
         svms.intercept_ = np.full(len(VOC_CLASSES), UNTRAINED_SCORE, np.float32)
         svms.scale_ = 1.0
         names, proposals = VOC_CLASSES, make_proposals(config)
-        pooled, thin = _regressor(rng, head.dim("pool5")), _thin(head, self.ranks)
+        pooled, thin = _regressor(rng, head.dim("pool5")), _thin(head, self.ranks, self.width)
         spp, rcnn = (make_regions(self.config(kind), trunk, head) for kind in ("spp", "rcnn"))
         dense = Detector(proposals, spp, svms, pooled, names)
         look = FirstLook(keep=self.keep)
@@ -97,7 +98,9 @@ class Untrained:
         look.coef_ = _draw(rng, len(names), UNITS)
         look.hidden_intercept_, look.intercept_ = np.zeros(UNITS, np.float32), np.zeros(len(names), np.float32)
         of_codes, small = _regressor(rng, self.ranks[0]), make_regions(config, trunk, thin)
-        compressed = Detector(proposals, small, svms, of_codes, names, regression_layer="code6", first_look=look)
+        fewer = copy.copy(svms)
+        fewer.coef_ = svms.coef_[:, : thin.dim("fc7")]
+        compressed = Detector(proposals, small, fewer, of_codes, names, regression_layer="code6", first_look=look)
         return dense, compressed, Detector(proposals, rcnn, svms, pooled, names)
 
 
@@ -111,16 +114,10 @@ def _regressor(rng: np.random.Generator, dim: int) -> BoxRegressor:
     return regressor
 
 
-def _thin(head: FcHead, ranks: tuple[int, int]) -> FcHead:
-    """The head with factors of some ranks, of no use but to be timed."""
-    thin = copy.deepcopy(head)
-    for name, rank in zip(("fc6", "fc7"), ranks, strict=True):
-        fc = getattr(head, name)
-        low = LowRankLinear(fc.in_features, fc.out_features, rank)
-        for weight in low.parameters():
-            torch.nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(0))
-        setattr(thin, name, low)
-    return thin
+def _thin(head: FcHead, ranks: tuple[int, int], width: tuple[int, int] | None) -> FcHead:
+    """A head like another with factors of some ranks, of no use but to be timed."""
+    hidden = (head.fc6.out_features, head.fc7.out_features) if width is None else width
+    return FcHead(head.fc6.in_features, hidden, head.fc8.out_features - 1, rank=ranks).eval()
 
 
 def trained_detectors(run: Path, compressed: Path) -> tuple[Detector, Detector, Detector]:

@@ -133,8 +133,9 @@ def test_the_table_shows_every_side(result, tmp_path):
         assert word in text.getvalue()
 
 
-def test_untrained_detectors_run():
-    untrained = speed.Untrained("efficientnet_lite0", scales=(64,), ranks=(6, 5), keep=0.5)
+@pytest.mark.parametrize("width", [None, (30, 20)])
+def test_untrained_detectors_run(width):
+    untrained = speed.Untrained("efficientnet_lite0", scales=(64,), ranks=(6, 5), keep=0.5, width=width)
     image = np.zeros((48, 64, 3), np.uint8)
     image[10:30, 20:50] = 200
     for detector in untrained.detectors():
