@@ -55,10 +55,18 @@ def load_exported(folder: str | PathLike[str], trust: Iterable[str] = ()) -> Det
         manifest.class_names,
         *read,
         manifest.detect,
-        None if manifest.first_look is None else FirstLook.from_state(read_arrays(folder / FIRST_LOOK)),
+        None if manifest.first_look is None else _first_look(folder / FIRST_LOOK),
     )
     detector.calibration = _calibration(manifest.calibration)
     return detector
+
+
+def _first_look(path: Path) -> FirstLook:
+    """Raises DataError for one that another version wrote."""
+    try:
+        return FirstLook.from_state(read_arrays(path))
+    except KeyError as name:
+        raise DataError(path, f"lacks the array {name}: export the detector again") from None
 
 
 class OnnxTrunk(TrunkFacts):

@@ -169,6 +169,11 @@ def test_files_that_do_not_fit(dense, windows, tmp_path):
     with pytest.raises(WeightsError, match=r"head.safetensors: fc6.first.weight is \[5, 3\], not"):
         load_detector(tmp_path / "run")
     write_arrays(tmp_path / "run" / "head.safetensors", head)
+    look = read_arrays(tmp_path / "run" / "first_look.safetensors")
+    del look["hidden_coef"]  # as before it had a hidden layer
+    write_arrays(tmp_path / "run" / "first_look.safetensors", look)
+    with pytest.raises(DataError, match=r"first_look.safetensors: "):
+        load_detector(tmp_path / "run")
     (tmp_path / "run" / "first_look.safetensors").unlink()
     with pytest.raises(DataError, match=r"first_look.safetensors: there is no such file"):
         load_detector(tmp_path / "run")

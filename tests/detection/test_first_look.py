@@ -56,7 +56,7 @@ def test_of_equals_the_first_stay():
 
 
 def blobs(count, seed):
-    """Windows of two classes and of neither, as coarse vectors and as SVMs would score them; no line parts them.
+    """Windows of two classes and of neither, as coarse vectors and as SVMs would score them; no line parts the first.
 
     As in a pyramid, many numbers of a vector tell of the same thing.
     """

@@ -21,7 +21,7 @@ from spp_det.config import Config, DataConfig, FinetuneConfig, MapsConfig, Propo
 from spp_det.detection.bundle import save_detector
 from spp_det.errors import ConfigError, DataError, SppDetError
 from spp_det.export.trunk import trunk_model
-from spp_det.files import read_json, write_json
+from spp_det.files import read_arrays, read_json, write_arrays, write_json
 from spp_det.networks import build_trunk
 from spp_det.pooling import pool_windows
 from spp_det.regions import SPPRegions
@@ -206,6 +206,15 @@ def test_a_folder_that_is_not_whole(exported: Path, tmp_path: Path) -> None:
         (folder / name).unlink()
         with pytest.raises(DataError, match=f"{name}: is missing"):
             Detector.load_onnx(folder)
+    folder = Path(shutil.copytree(exported, tmp_path / "old"))  # as before the first look had a hidden layer
+    look = read_arrays(folder / "first_look.safetensors")
+    del look["hidden_coef"]
+    write_arrays(folder / "first_look.safetensors", look)
+    manifest = read_json(folder / "export.json")
+    manifest["files"]["first_look.safetensors"] = (folder / "first_look.safetensors").stat().st_size
+    write_json(folder / "export.json", manifest)
+    with pytest.raises(DataError, match=r"first_look.safetensors: lacks the array 'hidden_coef': export"):
+        Detector.load_onnx(folder)
     folder = Path(shutil.copytree(exported, tmp_path / "graph"))
     (folder / "head.onnx").write_bytes(bytes((folder / "head.onnx").stat().st_size))
     with pytest.raises(DataError, match=r"head\.onnx: onnxruntime cannot run it"):
