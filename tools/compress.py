@@ -28,7 +28,7 @@ def main(argv: list[str] | None) -> int:
         "--keep", type=float, default=0.1, help="windows that the first look lets through (0.1; 1: all)"
     )
     parser.add_argument("--width", type=int, nargs=2, metavar="N", help="units of fc6 and of fc7 that stay (all)")
-    parser.add_argument("--images", type=int, default=400, help="training images to compress for (400)")
+    parser.add_argument("--images", type=int, default=1200, help="training images to compress for (1200)")
     parser.add_argument("--data", help="the data set's folder, in place of the one that was trained on")
     parser.add_argument("--windows", type=int, default=2000, help="windows an image while timing (2000)")
     parser.add_argument("--no-test", dest="tested", action="store_false", help="leave out the mAP, which takes longest")

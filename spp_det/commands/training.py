@@ -141,7 +141,7 @@ def compress(
         tuple[int, int] | None,
         typer.Option("--width", metavar="N N", help="units of fc6 and of fc7 that stay; all without"),
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="training images to compress for")] = 400,
+    images: Annotated[int, typer.Option("--images", min=1, help="training images to compress for")] = 1200,
     data: DataFolder = None,
     windows: Annotated[int, typer.Option("--windows", min=1, help="windows an image while timing")] = 2000,
     test: Annotated[bool, typer.Option("--test/--no-test", help="take the mAP of both, which takes longest")] = True,

@@ -174,4 +174,4 @@ def _first_look_row(
     if look is None or not isinstance(detector.regions, SPPRegions):
         return None
     scores = plane.scores(source.vectors() * np.float32(scale))
-    return look.fit_class(source.coarse(detector.regions, look.levels), scores)
+    return look.fit_class(source.coarse(detector.regions, look), scores)

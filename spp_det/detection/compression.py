@@ -16,12 +16,14 @@ from spp_det.networks import FcHead, Samples, compress_head, narrow_head
 from spp_det.networks.compression import check_ranks, is_factored
 from spp_det.networks.narrowing import check_width
 from spp_det.regions import SPPRegions
-from spp_det.structures import Boxes, Image
+from spp_det.structures import Image
 from spp_det.training import BoxRegressor, LinearSVMs
 
 Vectors = npt.NDArray[np.floating]
 BLOCK = 1024  # windows that go through the head at a time
-DRAWN = 10  # windows that are scored for each one that is taken
+SCORED = 400  # windows of an image that some are chosen from
+LOOKED = 100  # of these, what the first look learns from: coarse vectors, of many images
+WHOLE, MOST_WHOLE = 40, 16_000  # of an image, and in all: whole vectors, 25 KB each
 RIDGE = 0.01  # of the mean square of the features
 
 
@@ -66,10 +68,23 @@ class Compression:
             level_columns(1, detector.regions.levels, self.levels)
 
 
-def compress_detector(detector: Detector, settings: Compression, windows: Vectors | None = None) -> Detector:
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Windows of some images that a detector is compressed for.
+
+    whole: float16 [N, D], pooled vectors. Of other windows, more: coarse, float16 [M, D'], at the levels of the first
+    look, and scores, float32 [M, K], what the detector's SVMs say of them; both None where there is to be no look.
+    """
+
+    whole: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16] | None = None
+    scores: npt.NDArray[np.float32] | None = None
+
+
+def compress_detector(detector: Detector, settings: Compression, drawn: Drawn | None = None) -> Detector:
     """A new detector beside the old one, which stays as it is.
 
-    windows: pooled vectors, float16 or float32 [N, D], see `draw_windows`. With them the factors keep what the scores
+    drawn: see `draw_windows`. With them the factors keep what the scores
     and the box offsets depend on; then the SVMs, and the regressor on what lies between the factors of fc6, are fitted
     by ridges that let them say over these windows what they said before; and a first look is learnt. Without, the
     matrices are truncated and nothing else changes.
@@ -82,18 +97,19 @@ def compress_detector(detector: Detector, settings: Compression, windows: Vector
     small.folder, small.memories = None, {}  # what is kept there are vectors of the old layers
     small.calibration = None  # of the old scores
     small.regions = copy.copy(regions)
-    if windows is None:
+    if drawn is None:
         if settings.width is not None or settings.factored:
             raise ConfigError("which units and windows stay is learnt by windows: give some images")
         head = compress_head(regions.head, settings.rank, settings.energy)
     else:
-        head = _fit(small, regions, settings, windows)
+        head = _fit(small, regions, settings, drawn)
     small.regions.head = head.to(regions.trunk.dtype)
     return small
 
 
-def _fit(small: Detector, regions: SPPRegions, settings: Compression, windows: Vectors) -> FcHead:
+def _fit(small: Detector, regions: SPPRegions, settings: Compression, drawn: Drawn) -> FcHead:
     """The compressed head; what stands behind it in `small`, and the first look, are fitted to it."""
+    windows = drawn.whole
     svms, regressor = small.svms, small.regressor
     assert isinstance(svms, LinearSVMs)
     beside = None
@@ -117,8 +133,9 @@ def _fit(small: Detector, regions: SPPRegions, settings: Compression, windows: V
         small.regressor = _refit_regressor(regressor, windows, _at(head, windows, "code6"))
         small.regression_layer = "code6"
     if settings.keep < 1:
-        columns = level_columns(regions.trunk.out_channels, regions.levels, settings.levels)
-        small.first_look = FirstLook(settings.levels, settings.keep).fit(windows[:, columns].astype(np.float32), scores)
+        if drawn.coarse is None or drawn.scores is None:
+            raise ValueError("the windows were drawn without what a first look learns from")
+        small.first_look = FirstLook(settings.levels, settings.keep).fit(drawn.coarse, drawn.scores)
     return head
 
 
@@ -170,31 +187,43 @@ def _ridge(vectors: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
 def draw_windows(
     detector: Detector,
     images: Iterable[Image],
-    per_image: int = 40,
+    count: int,
+    settings: Compression,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
-) -> npt.NDArray[np.float16]:
-    """Pooled vectors of windows of some images, for the compression: float16 [N, D].
+) -> Drawn:
+    """Windows of so many images, for the compression.
 
-    Of DRAWN * per_image random windows of an image half of those taken are the ones that the detector scores best, and
-    half are random, so that what looks like an object is as well known as what does not. Every image that was trained
-    on may be used; some hundreds are enough. progress: called with the number of images done.
+    Of SCORED random windows of an image half of those taken are the ones that the detector scores best, and half are
+    random, so that what looks like an object is as well known as what does not. Every image that was trained on may be
+    used; some hundreds are enough for the layers, and the first look is the better for more.
+    progress: called with the number of images done.
     """
     rng = np.random.default_rng(seed)
-    drawn = []
+    whole = max(1, min(WHOLE, MOST_WHOLE // max(1, count)))
+    regions, columns = detector.regions, None
+    assert isinstance(regions, SPPRegions)
+    if settings.keep < 1:
+        columns = level_columns(regions.trunk.out_channels, regions.levels, settings.levels)
+    whole_vectors, coarse, scores = [], [], []
     for done, image in enumerate(images, 1):
         boxes = detector.proposals.propose(image, "").boxes
-        boxes = boxes[np.sort(rng.permutation(len(boxes))[: DRAWN * per_image])]
-        drawn.append(_draw(detector, image, boxes, per_image, rng))
+        boxes = boxes[np.sort(rng.permutation(len(boxes))[:SCORED])]
+        pooled = regions.pooled(regions.image_features(image), boxes)
+        (vectors,) = regions.head.numpy_layers(pooled, (detector.layer,))
+        found = detector.svms.decision_function(vectors)
+        best = np.argsort(-found.max(axis=1), kind="stable")
+        whole_vectors.append(pooled[_half_best(best, whole, rng)].astype(np.float16))
+        if columns is not None:
+            looked = _half_best(best, LOOKED, rng)
+            coarse.append(pooled[np.ix_(looked, columns)].astype(np.float16))
+            scores.append(found[looked].astype(np.float32))
         progress(done)
-    return np.concatenate(drawn)
+    if columns is None:
+        return Drawn(np.concatenate(whole_vectors))
+    return Drawn(np.concatenate(whole_vectors), np.concatenate(coarse), np.concatenate(scores))
 
 
-def _draw(
-    detector: Detector, image: Image, boxes: Boxes, count: int, rng: np.random.Generator
-) -> npt.NDArray[np.float16]:
-    pooled = detector.regions.pooled(detector.regions.image_features(image), boxes)
-    (vectors,) = detector.regions.head.numpy_layers(pooled, (detector.layer,))
-    best = np.argsort(-detector.svms.decision_function(vectors).max(axis=1), kind="stable")
-    chosen = np.concatenate([best[: count // 2], rng.permutation(best[count // 2 :])[: count - count // 2]])
-    return pooled[np.sort(chosen)].astype(np.float16)
+def _half_best(best: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """So many windows, ascending: the first half of `best`'s first, the others drawn from its rest."""
+    return np.sort(np.concatenate([best[: count // 2], rng.permutation(best[count // 2 :])[: count - count // 2]]))

@@ -249,18 +249,18 @@ class Detector(WindowDetector):
 
         rank: of fc6 and fc7, or (of fc6, of fc7); or energy: the share in (0, 1] to keep; what it means is said in
         networks/compression.py; neither where the layers learnt as factors, which stay. images: files or arrays that
-        the layers are compressed for, some hundreds, such as those it was trained with; without any the matrices alone
-        decide, which loses far more. keep: the share of an image's windows that a first look lets through to the
-        layers, with images only; 1 for all. width: units of fc6 and of fc7 that stay, those that tell most, with images
-        only; None for all.
+        the layers are compressed for, such as those it was trained with: some hundreds, for the first look a thousand;
+        without any the matrices alone decide, which loses far more. keep: the share of an image's windows that a first
+        look lets through to the layers, with images only; 1 for all. width: units of fc6 and of fc7 that stay, those
+        that tell most, with images only; None for all.
         Raises ConfigError for a rank, an energy, a share or a width that is out of range.
         """
         from spp_det.detection.compression import Compression, compress_detector, draw_windows
 
         settings, chosen = Compression(rank, energy, keep, width=width), list(images)
         settings.check(self)
-        windows = draw_windows(self, (read_pixels(image)[0] for image in chosen)) if chosen else None
-        return compress_detector(self, settings, windows)
+        read = (read_pixels(image)[0] for image in chosen)
+        return compress_detector(self, settings, draw_windows(self, read, len(chosen), settings) if chosen else None)
 
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
         """Those of this detector alone."""

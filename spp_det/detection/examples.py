@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spp_det.detection.detector import Detector
+from spp_det.detection.first_look import FirstLook
 from spp_det.detection.window_detector import read_pixels
 from spp_det.regions import SPPRegions
 from spp_det.structures import Boxes, Image, Target, check_boxes
@@ -72,10 +73,10 @@ class ExampleWindows:
         """The length of a vector at `layer`."""
         return self.regions.dim(layer)
 
-    def coarse(self, regions: SPPRegions, levels: Sequence[int]) -> Vectors:
-        """The vectors of all windows, truths aside, by a coarse pyramid: float32 [N, C * bins]."""
+    def coarse(self, regions: SPPRegions, look: FirstLook) -> Vectors:
+        """The vectors of all windows, truths aside, as a first look sees them: float32 [N, D]."""
         pairs = zip(self._features, self._windows, strict=True)
-        return np.concatenate([regions.pool(maps, of.boxes[~of.is_truth], levels=levels) for maps, of in pairs])
+        return np.concatenate([look.coarse(regions, maps, of.boxes[~of.is_truth]) for maps, of in pairs])
 
     def vectors(self) -> Vectors:
         """The vectors of the same windows at the SVMs' layer: float32 [N, D]."""

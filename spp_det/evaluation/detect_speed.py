@@ -23,7 +23,7 @@ from spp_det.config import Config, DataConfig, FinetuneConfig, MapsConfig, Regio
 from spp_det.datasets import VOC_CLASSES
 from spp_det.detection import Detector
 from spp_det.detection.bundle import load_detector
-from spp_det.detection.first_look import UNITS, FirstLook
+from spp_det.detection.first_look import CHANNELS, UNITS, FirstLook
 from spp_det.evaluation.floors import floors, measure_peaks
 from spp_det.evaluation.timing import TITLES, Seconds, fill_windows, time_sides, without_proposals
 from spp_det.files import read_json
@@ -94,7 +94,8 @@ class Untrained:
         spp, rcnn = (make_regions(self.config(kind), trunk, head) for kind in ("spp", "rcnn"))
         dense = Detector(proposals, spp, svms, pooled, names)
         look = FirstLook(keep=self.keep)
-        look.hidden_coef_ = _draw(rng, UNITS, trunk.out_channels * 5)
+        look.channels_ = np.arange(min(CHANNELS, trunk.out_channels))
+        look.hidden_coef_ = _draw(rng, UNITS, len(look.channels_) * 5)
         look.coef_ = _draw(rng, len(names), UNITS)
         look.hidden_intercept_, look.intercept_ = np.zeros(UNITS, np.float32), np.zeros(len(names), np.float32)
         of_codes, small = _regressor(rng, self.ranks[0]), make_regions(config, trunk, thin)

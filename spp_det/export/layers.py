@@ -74,7 +74,8 @@ def head_model(layers: Layers, weights: SharedWeights) -> onnx.ModelProto:
 
 def _look_first(graph: Graph, layers: Layers, look: FirstLook, cells: str, windows: str, count: str) -> str:
     """The rows of the windows that go on: as many as `FirstLook.keeps` takes, of equal scores the first."""
-    coarse = add_pooling(graph, cells, windows, look.levels)
+    seen = cells if look.channels_ is None else graph.add("Gather", cells, graph.constant(look.channels_), axis=2)
+    coarse = add_pooling(graph, seen, windows, look.levels)
     hidden = graph.add("Relu", _linear(graph, coarse, look.hidden_coef_, look.hidden_intercept_))
     each = _linear(graph, hidden, look.coef_, look.intercept_)
     scores = graph.add("ReduceMax", each, graph.constant([1]), keepdims=0)

@@ -45,7 +45,8 @@ class LocalWeights:
 
         weights: "default" (this file), "random", or the path of another file, with conv1.weight, conv1.bias ... and, if
         it is a whole classifier's, fc6.weight ..., of which fc6 sees one of PYRAMIDS; other names that begin with "fc"
-        are left out. input: see `choose_input`; channels: of the last convolution. Raises WeightsError.
+        are left out. The model.safetensors of a classifier that was trained here will do as well, where its pyramid is
+        one of PYRAMIDS. input: see `choose_input`; channels: of the last convolution. Raises WeightsError.
         """
         fc = self._fill(body, channels, weights)
         return Trunk(
@@ -65,7 +66,7 @@ class LocalWeights:
             randomise(body)
             return None
         path = self._path() if weights == "default" else Path(weights)
-        tensors = read_tensors(path)
+        tensors = {_plain_name(name): value for name, value in read_tensors(path).items()}
         fill(body, {name: value for name, value in tensors.items() if not name.startswith("fc")}, path)
         return pretrained_fc(tensors, "fc6", "fc7", channels, PYRAMIDS, path)
 
@@ -77,3 +78,8 @@ class LocalWeights:
                 'Put it there, or give the path of another, or "random", as the trunk\'s weights (see docs/networks.md)'
             )
         return path
+
+
+def _plain_name(name: str) -> str:
+    """The name of a layer's tensor without the part of an SPPClassifier that it belongs to."""
+    return name.removeprefix("trunk.body.").removeprefix("head.")

@@ -32,7 +32,7 @@ def compress_run(
     out: Path,
     settings: Compression,
     data: str | None = None,
-    images: int = 400,
+    images: int = 1200,
     windows: int = 2000,
     tested: bool = True,
 ) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def compress_run(
         small = load_detector(out, **replaced)
     else:
         with progress("drawing windows") as show:
-            drawn = draw_windows(detector, map(dataset.image, chosen), progress=lambda done: show(done, len(chosen)))
+            pixels, count = map(dataset.image, chosen), len(chosen)
+            drawn = draw_windows(detector, pixels, count, settings, progress=lambda done: show(done, count))
         small = compress_detector(detector, settings, drawn)
         source = {"compressed_from": str(run), "detector": run_digest(run), "compression": made}
         write_json(out / "run.json", {"store": read_json(run / "run.json")["store"], **source})

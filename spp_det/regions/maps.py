@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -50,6 +50,10 @@ class ImageMaps:
         scaled_sizes = tuple((h, w) for h, w in arrays["scaled_sizes"].tolist())
         return cls((height, width), scales, scaled_sizes, tuple(arrays[f"map{i}"] for i in range(len(scales))))
 
+    def of_channels(self, chosen: npt.NDArray[np.int64]) -> ImageMaps:
+        """The same with some of the channels, int64 [c]."""
+        return replace(self, maps=tuple(array[..., chosen] for array in self.maps))
+
     def as_float32(self) -> ImageMaps:
         """The same with float32 maps; itself if they are."""
         if all(array.dtype == np.float32 for array in self.maps):
@@ -75,3 +79,9 @@ class LiveMaps:
     def of(cls, size: Size, scaled_sizes: tuple[Size, ...], maps: tuple[Tensor, ...]) -> Self:
         """With maps [h, w, C]."""
         return cls(size, scaled_sizes, maps, tuple(PreparedMap(each.permute(2, 0, 1)) for each in maps))
+
+    def of_channels(self, chosen: npt.NDArray[np.int64]) -> LiveMaps:
+        """The same with some of the channels, int64 [c]; their values are the same to the bit."""
+        # By a product with zeros and ones, which is exact, and five times as fast as a selection.
+        ones = self.maps[0].new_tensor(np.eye(self.maps[0].shape[2], dtype=np.float32)[:, chosen])
+        return LiveMaps.of(self.size, self.scaled_sizes, tuple(each @ ones for each in self.maps))

@@ -130,10 +130,11 @@ class SPPRegions:
 
         boxes: float32 [N, 4] on the original image; scale_indices: int64 [N], the scale of each window as an index
         into maps.scales, instead of the one that `scale_rule` chooses (fine-tuning draws them at random).
-        levels: of another pyramid than the extractor's own; the vectors have that one's length.
+        levels: of another pyramid than the extractor's own; maps: they may have some of the channels alone; the vectors
+        have the length that these make.
         """
         levels = self.levels if levels is None else tuple(levels)
-        shape = len(boxes), vector_length(self.trunk.out_channels, levels)
+        shape = len(boxes), vector_length(maps.maps[0].shape[2], levels)
         vectors = maps.maps[0].new_empty(shape) if isinstance(maps, LiveMaps) else np.empty(shape, np.float32)
         self._pool_into(vectors, maps, boxes, scale_indices, levels)
         return vectors

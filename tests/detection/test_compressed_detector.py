@@ -45,9 +45,14 @@ def dense():
     return Detector(make_proposals(CONFIG), make_regions(CONFIG, trunk, head), svms, regressor, NAMES)
 
 
+def draw(detector, pictures, **options):
+    settings = Compression(rank=1, keep=options.pop("keep", 0.5))
+    return draw_windows(detector, map(picture, pictures), len(pictures), settings, **options)
+
+
 @pytest.fixture(scope="module")
 def windows(dense):
-    return draw_windows(dense, map(picture, range(10)), per_image=20)
+    return draw(dense, range(10))
 
 
 def seen(detector):
@@ -57,14 +62,32 @@ def seen(detector):
 
 
 def test_windows_are_drawn_by_the_seed(dense, windows):
-    assert windows.dtype == np.float16
-    assert windows.shape[1] == dense.regions.dim("pool5")
-    assert 100 < len(windows) <= 200
-    again = draw_windows(dense, map(picture, range(2)), per_image=20)
-    assert (again == windows[: len(again)]).all()
-    other = draw_windows(dense, [picture()], per_image=20, seed=1)
-    assert not np.array_equal(other, again[: len(other)])
-    assert len(again) <= 40
+    whole, coarse, scores = windows.whole, windows.coarse, windows.scores
+    assert whole.dtype == coarse.dtype == np.float16
+    assert whole.shape[1] == coarse.shape[1] == dense.regions.dim("pool5")  # of levels 1 and 2, as the first look's
+    assert 300 < len(whole) <= 400
+    assert 400 < len(coarse) == len(scores) <= 1000
+    wanted = dense.svms.decision_function(dense.regions.head.numpy(coarse.astype(np.float32), "fc7"))
+    np.testing.assert_allclose(scores, wanted, atol=0.01)
+    again = draw(dense, range(2))
+    for first, second in zip((whole, coarse, scores), (again.whole, again.coarse, again.scores), strict=True):
+        assert (second == first[: len(second)]).all()
+    other = draw(dense, [0], seed=1)
+    assert not np.array_equal(other.whole, whole[: len(other.whole)])
+    assert draw(dense, [0], keep=1.0).coarse is None
+    with pytest.raises(ValueError, match="drawn without what a first look learns from"):
+        compress_detector(dense, Compression(rank=6, keep=0.5), draw(dense, [0], keep=1.0))
+
+
+def test_half_of_the_windows_drawn_are_the_best(dense):
+    image, settings = picture(), Compression(rank=1, keep=0.5)
+    boxes = dense.proposals.propose(image, "").boxes
+    assert len(boxes) <= 400  # so that all are scored
+    vectors = dense.regions.window_features(dense.regions.image_features(image), boxes, "fc7")
+    best = np.sort(dense.svms.decision_function(vectors).max(axis=1))[::-1]
+    found = np.sort(draw_windows(dense, [image], 1, settings).scores.max(axis=1))[::-1]
+    np.testing.assert_allclose(found[:50], best[:50], rtol=1e-5)
+    assert len(found) == min(100, len(boxes))
 
 
 def test_at_full_rank_nothing_changes(dense, windows):
@@ -80,7 +103,7 @@ def test_at_full_rank_nothing_changes(dense, windows):
 
 def score_error(small, dense):
     pooled = dense.regions.pool(dense.regions.image_features(picture(99)), np.array([[0, 0, 90, 70]], np.float32))
-    pooled = np.concatenate([pooled, draw_windows(dense, [picture(98)]).astype(np.float32)])
+    pooled = np.concatenate([pooled, draw(dense, [98]).whole.astype(np.float32)])
     ours, theirs = (each.svms.decision_function(each.regions.head.numpy(pooled, "fc7")) for each in (small, dense))
     return np.square(ours - theirs).mean()
 
@@ -96,7 +119,7 @@ def test_fewer_units_say_nearly_the_same(dense, windows):
     all_units, some = (
         compress_detector(dense, Compression(rank=12, keep=1.0, width=width), windows) for width in (None, (24, 16))
     )
-    spread = np.var(dense.svms.decision_function(dense.regions.head.numpy(windows.astype(np.float32), "fc7")))
+    spread = np.var(dense.svms.decision_function(dense.regions.head.numpy(windows.whole.astype(np.float32), "fc7")))
     assert some.svms.coef_.shape == (len(NAMES), 16)
     assert score_error(some, dense) < score_error(all_units, dense) + 0.1 * spread
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spp_det.detection.first_look import FirstLook, level_columns
+from spp_det.detection.first_look import CHANNELS, FirstLook, level_columns
 from spp_det.errors import ConfigError
 from spp_det.pooling import pool_windows
 
@@ -100,6 +100,32 @@ def test_it_is_the_same_from_its_arrays_and_when_learnt_again(learnt, trial):
     assert (again.levels, again.keep, again.min_windows) == (learnt.levels, learnt.keep, learnt.min_windows)
     assert (again.scores(trial[0]) == learnt.scores(trial[0])).all()
     np.testing.assert_allclose(anew.scores(trial[0]), learnt.scores(trial[0]), atol=0.05)  # the threads may round
+
+
+def test_of_many_channels_it_sees_those_that_tell():
+    """The blobs' numbers as those of a few channels, among noise."""
+    telling, channels = np.array([3, 40, 77, 99]), 100
+    (seen, scores), (other, other_scores) = blobs(4000, seed=0), blobs(2000, seed=1)
+    of_channel = np.concatenate([np.arange(channels), np.repeat(np.arange(channels), 4)])
+    among = np.flatnonzero(np.isin(of_channel, telling))
+
+    def hidden_among(values, seed):
+        noisy = np.random.default_rng(seed).normal(0, 0.3, (len(values), 5 * channels)).astype(np.float32)
+        noisy[:, among] = values[:, : len(among)]
+        return noisy
+
+    look = FirstLook().fit(hidden_among(seen, 2).astype(np.float16), scores)
+    assert len(look.channels_) == CHANNELS
+    assert set(telling) <= set(look.channels_)
+    assert (np.diff(look.channels_) > 0).all()
+    good = other_scores.max(axis=1) >= np.sort(other_scores.max(axis=1))[-200]
+    rows = hidden_among(other, 3)[:, np.isin(of_channel, look.channels_)]
+    assert share(look.scores(rows), good) > 0.5  # of chance: 0.1
+    again = FirstLook.from_state(look.state())
+    assert (again.scores(rows) == look.scores(rows)).all()
+    assert (again.channels_ == look.channels_).all()
+    with pytest.raises(ValueError, match="do not have the levels"):
+        FirstLook().fit(np.zeros((10, 12), np.float32), np.zeros((10, 2)))
 
 
 def only_first(learnt):

@@ -41,7 +41,8 @@ def detector(request):
     if request.param == "compressed":
         head, layer = compress_head(head, 6), "code6"
         look = FirstLook(levels=(1,), keep=0.5, min_windows=20)
-        look.hidden_coef_, look.hidden_intercept_ = rng.normal(size=(5, 8)).astype(np.float32), np.ones(5, np.float32)
+        look.channels_ = np.array([1, 2, 6])
+        look.hidden_coef_, look.hidden_intercept_ = rng.normal(size=(5, 3)).astype(np.float32), np.ones(5, np.float32)
         look.coef_, look.intercept_ = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, np.float32)
     svms, regressor = LinearSVMs(), BoxRegressor()
     svms.coef_, svms.intercept_ = rng.normal(size=(3, 16)).astype(np.float32), np.zeros(3, np.float32)

@@ -10,7 +10,9 @@ from reference.receptive_field import make_positive, support
 from safetensors.torch import save_file
 from torch import nn
 
-from spp_det.config import load_config
+from spp_det.classification.config import ClassificationConfig, ClassifierConfig, FoldersConfig
+from spp_det.classification.network import build_classifier, save_classifier
+from spp_det.config import TrunkConfig, load_config
 from spp_det.errors import WeightsError
 from spp_det.networks import FcHead, build_trunk, fill_from_pretrained
 from spp_det.networks.normalisation import AcrossChannels, WithinChannel
@@ -324,6 +326,30 @@ def test_fc6_sees_the_pyramid_that_its_columns_are_of(levels, tmp_path):
     fill_from_pretrained(head, pretrained, 256, levels)
     assert torch.equal(head.fc6.weight, fc["fc6.weight"])
     assert torch.equal(head.fc7.weight, fc["fc7.weight"])
+
+
+@pytest.mark.parametrize("levels", [(1, 2, 3, 6), (6,)])
+def test_a_classifier_that_was_trained_here_becomes_a_detector_s_trunk(levels, tmp_path):
+    """Trunk, fc6 and fc7 say of a window of the whole map what they say of the image in the classifier."""
+    config = ClassificationConfig(
+        data=FoldersConfig(root="none"),
+        trunk=TrunkConfig("zf5", "random", "torchvision"),
+        classifier=ClassifierConfig(levels, (8, 6)),
+    )
+    network = build_classifier(config, ("cat", "dog")).eval()
+    save_classifier(tmp_path, network, config)
+    trunk = build_trunk("zf5", str(tmp_path / "model.safetensors"), "torchvision")
+    head = FcHead(256 * num_bins(levels), hidden=(8, 6))
+    fill_from_pretrained(head, trunk.pretrained_fc, 256, levels)
+    image = np.random.default_rng(0).integers(0, 256, (180, 240, 3), np.uint8)
+    x = trunk.tensor(image)[None]
+    with torch.inference_mode():
+        cells = trunk(x)[0]
+        whole = np.array([[0, 0, cells.shape[2] - 1, cells.shape[1] - 1]])
+        fc7 = head.layer(pool_windows(cells, whole, levels), "fc7")
+        said, wanted = network.head.fc8(fc7), network(x)
+    assert wanted.abs().max() > 0.001
+    torch.testing.assert_close(said, wanted)
 
 
 def test_an_fc6_that_sees_no_pyramid_of_the_paper(tmp_path):

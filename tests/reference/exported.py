@@ -60,7 +60,8 @@ def make(kind: str, trunk: Trunk | None = None, hidden: tuple[int, int] = (32, 2
     look = None
     if wanted.get("look"):
         look = FirstLook((1, 2), keep=0.4, min_windows=20)
-        look.hidden_coef_, look.hidden_intercept_ = random(rng, 7, trunk.out_channels * 5), np.ones(7, np.float32)
+        look.channels_ = np.arange(0, trunk.out_channels, 2)
+        look.hidden_coef_, look.hidden_intercept_ = random(rng, 7, len(look.channels_) * 5), np.ones(7, np.float32)
         look.coef_, look.intercept_ = random(rng, len(NAMES), 7), np.zeros(len(NAMES), np.float32)
     search = SelectiveSearch(seed=3, min_side=8, max_windows=150)
     layer, located = wanted["layer"], wanted["regression_layer"] or "pool5"

@@ -50,6 +50,19 @@ def photo(height=90, width=130, seed=0):
 BOXES = np.array([[0, 0, 130, 90], [10, 20, 60, 70], [100, 5, 101, 6], [3.5, 40.25, 128, 45]], np.float32)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_some_channels_alone(dtype):
+    """Pooled from maps of some channels are those numbers of the whole vectors, to the bit."""
+    regions, chosen = build("spp", scales=(96, 160)), np.array([1, 2, 7])
+    regions.trunk.to(dtype)
+    of_channel = np.concatenate([np.repeat(np.arange(8), n * n) for n in LEVELS])
+    for features in (regions.live_features(photo()), regions.image_features(photo())):
+        whole, some = regions.pool(features, BOXES), regions.pool(features.of_channels(chosen), BOXES)
+        wanted = whole[:, np.flatnonzero(np.isin(of_channel, chosen))]
+        assert some.shape == wanted.shape
+        assert (some == wanted).all()
+
+
 @pytest.mark.parametrize("kind", REGIONS)
 class TestEveryExtractor:
     @pytest.mark.parametrize("layer", LAYERS)
