@@ -147,6 +147,15 @@ def test_the_mean_over_some_classes(
         tool.main([*line, "--mean-over", "zebra"])
 
 
+def test_a_row_with_regression_alone(tool: ModuleType, workplace: Path, tmp_path: Path) -> None:
+    """Its run is that of the row without, which comes first and is not asked for."""
+    line = arguments(workplace, "table9", "--only", f"{SPP_5} ftfc7 bb", "--limit", "2", "--out", str(tmp_path))
+    assert tool.main([*line, "--timing", "0", "--json", str(tmp_path / "out.json")]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    made = {(row["row"], row["column"]) for row in rows if row["here"] is not None}
+    assert made == {("ftfc7", SPP_5), ("ftfc7 bb", SPP_5)}  # a run has both
+
+
 def test_what_was_not_asked_for_is_left_and_named(
     tool: ModuleType, workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,7 +163,8 @@ def _ready(
 
 def _train(plan: Plan, each: _Ready, before: Sequence[_Ready], store: Store, outcome: Outcome) -> bool:
     """Train the run of a cell that is wanted, if it needs that; False, the fault noted, where its parts do not fit."""
-    there = each.made or each.joined or each.run in {one.run for one in before}
+    trained = {one.run for one in before if one.made or plan.wants(one.cell)}
+    there = each.made or each.joined or each.run in trained
     if there or not plan.wants(each.cell):
         return True
     cells = plan.table.cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from spp_det.pooling import PreparedMap
 from spp_det.structures import Size
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -82,6 +84,16 @@ class LiveMaps:
 
     def of_channels(self, chosen: npt.NDArray[np.int64]) -> LiveMaps:
         """The same with some of the channels, int64 [c]; their values are the same to the bit."""
-        # By a product with zeros and ones, which is exact, and five times as fast as a selection.
-        ones = self.maps[0].new_tensor(np.eye(self.maps[0].shape[2], dtype=np.float32)[:, chosen])
+        # By a product with zeros and ones, which is exact, and faster than a selection.
+        first = self.maps[0]
+        ones = _ones(first.shape[2], chosen.tobytes(), first.dtype, first.device)
         return LiveMaps.of(self.size, self.scaled_sizes, tuple(each @ ones for each in self.maps))
+
+
+@lru_cache(maxsize=8)
+def _ones(channels: int, chosen: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The columns `chosen`, int64, of the unit matrix: [channels, c]."""
+    import torch  # numpy arrays are pooled without it
+
+    columns = np.frombuffer(chosen, np.int64)
+    return torch.from_numpy(np.eye(channels, dtype=np.float32)[:, columns]).to(device, dtype)
