@@ -173,10 +173,14 @@ class EvaluateConfig(_Table, frozen=True):
     coco: bool = False  # COCO's twelve figures, too; on COCO's own form they are always there
 
 
+Combination = Literal["union", "mean"]  # of all members' windows with their scores; of the scores of each window
+
+
 class EnsembleConfig(_Table, frozen=True):
     """Several runs that are tested as one detector (section 4.4); each keeps its own trunk, layers and maps."""
 
     runs: tuple[str, ...]  # folders that train_net.py wrote
+    combine: Combination = "union"
 
 
 class Config(_Table, frozen=True, kw_only=True):

@@ -58,6 +58,13 @@ def test_the_command_with_several_runs_and_with_a_configuration(runs: list[Path]
     text = (runs[0] / "config.toml").read_text()
     path.write_text(f"{text}\n[ensemble]\nruns = {[str(run) for run in runs]}\n")
     out = runs[0].parent / "both"
+    done = tool("--run", *runs, "--combine", "mean")
+    assert done.returncode == 0, done.stderr
+    mean = read_json(runs[0].parent / "rate1+rate2+mean" / "metrics.json")
+    by_mean = path.with_name("mean.toml")
+    by_mean.write_text(path.read_text() + 'combine = "mean"\n')
+    assert evaluate_ensemble([], by_mean, out.with_name("mean"))["voc07"]["map"] == mean["voc07"]["map"]
+    assert Ensemble.load(by_mean).combine == "mean"
     again = evaluate_ensemble([], path, out)
     assert again["voc07"]["map"] == metrics["voc07"]["map"]
     assert (out / "metrics.json").is_file()
@@ -68,6 +75,7 @@ def test_the_command_with_several_runs_and_with_a_configuration(runs: list[Path]
     assert len(found[0]) > 0
     for other in found[1:]:
         assert np.array_equal(found[0].scores, other.scores)
+    assert not np.array_equal(found[0].scores, Ensemble.load(by_mean).detect(picture).scores)
 
 
 def test_one_run_together_is_that_run(runs: list[Path]) -> None:
@@ -81,6 +89,7 @@ def test_wrong_usage_and_runs_that_do_not_fit(runs: list[Path], tmp_path: Path) 
     assert tool("--run", *runs, "--timing").returncode == 2
     assert tool("--run", runs[0], "--out", tmp_path).returncode == 2
     assert tool("--run", runs[0], "--config", "x.toml").returncode == 2
+    assert tool("--run", runs[0], "--combine", "mean").returncode == 2
     done = tool("--run", runs[0], tmp_path / "none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "none" in done.stderr

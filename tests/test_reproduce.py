@@ -97,12 +97,15 @@ def test_two_seeds_and_both_together(tool: ModuleType, workplace: Path, tmp_path
     line = arguments(workplace, "table12", "--json", str(tmp_path / "out.json"), "--set", *QUICK)
     assert tool.main([*line, "--only", "both"]) == 0
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [row["here"] is not None for row in rows] == [True, False, False, False, False]  # of table 9
+    assert [row["here"] is not None for row in rows] == [True] + 6 * [False]  # of table 9
     assert tool.main(line) == 0
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [row["paper"] for row in rows] == [59.2, 59.1, 60.9, None, None]
+    assert [row["paper"] for row in rows] == [59.2, 59.1, 60.9, *4 * [None]]
     assert all(0 <= row["here"] <= 100 for row in rows)
-    for both, second in ((2, 1), (4, 3)):
+    for both, mean in ((2, 3), (5, 6)):
+        assert rows[both]["run"] == rows[mean]["run"]
+        assert len(list(Path(rows[both]["run"]).glob("result-*.json"))) == 2
+    for both, second in ((2, 1), (5, 4)):
         assert rows[both]["run"] == str(Path(rows[0]["run"])) + "+" + Path(rows[second]["run"]).name
 
 

@@ -2,7 +2,7 @@
 """Test a trained run: AP per class, recall of the proposals and, on request, the time of every stage beside R-CNN's.
 
     python tools/test_net.py --run runs/voc07_lite0 --timing
-    python tools/test_net.py --run runs/seed0 runs/seed1 --out runs/both
+    python tools/test_net.py --run runs/seed0 runs/seed1 --combine mean --out runs/both
 
 Prints the tables and writes metrics.json into the run's folder. Several runs are tested together as one detector, on
 the first one's images and windows; a configuration with `[ensemble]` names them otherwise.
@@ -32,6 +32,7 @@ def main(argv: list[str] | None) -> int:
     parser.add_argument(
         "--out", type=Path, help="several runs: the folder for metrics.json (default: beside the first)"
     )
+    parser.add_argument("--combine", choices=["union", "mean"], help="several runs: their windows (union), or scores")
     parser.add_argument("--split", help="the images to test on (default: the configuration's data.test)")
     parser.add_argument("--data", help="the data set's folder, in place of the one that was trained on")
     parser.add_argument(
@@ -57,6 +58,8 @@ def main(argv: list[str] | None) -> int:
     single = args.config is None and len(args.run) == 1
     if single and args.out:
         parser.error("--out is for several runs: one run's metrics.json lies in its own folder")
+    if single and args.combine:
+        parser.error("--combine is for several runs")
     if not single and args.timing:
         parser.error("--timing is of one run")
     if single and (args.run[0] / "config.toml").is_file() and is_classification(args.run[0] / "config.toml"):
@@ -79,7 +82,7 @@ def main(argv: list[str] | None) -> int:
         if single:
             evaluate_run(args.run[0], timing_images=args.timing, timing_windows=args.windows, here=here, **common)
         else:
-            evaluate_ensemble(args.run or [], args.config, args.out, here=here, **common)
+            evaluate_ensemble(args.run or [], args.config, args.out, here=here, combine=args.combine, **common)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from spp_det.config import Config, DetectConfig
+from spp_det.config import Combination, Config, DetectConfig
 from spp_det.detection.candidates import Candidates, select_candidates
 from spp_det.detection.pooled import (
     BLOCK,
@@ -227,15 +227,17 @@ class Detector(WindowDetector):
         return None if self.folder is None else read_background(self.folder)
 
     @staticmethod
-    def ensemble(members: Sequence[Detector | str | PathLike[str]]) -> Ensemble:
+    def ensemble(members: Sequence[Detector | str | PathLike[str]], combine: Combination = "union") -> Ensemble:
         """Several detectors as one, which has the same `detect`: see ensemble.py.
 
-        members: detectors, or the folders of runs, which are loaded. Raises ConfigError where there is none or they
-        know different classes, and what `load` raises.
+        members: detectors, or the folders of runs, which are loaded. combine: "union" of their windows, the paper's
+        way, or "mean" of their scores. Raises ConfigError where there is none or they know different classes, for a
+        mean where one has a first look, and what `load` raises.
         """
         from spp_det.detection.ensemble import Ensemble
 
-        return Ensemble([each if isinstance(each, Detector) else Detector.load(each) for each in members])
+        loaded = [each if isinstance(each, Detector) else Detector.load(each) for each in members]
+        return Ensemble(loaded, combine=combine)
 
     def compress(
         self,

@@ -1,6 +1,8 @@
 """Several detectors as one (section 4.4): each scores all windows, and suppression chooses among the scores of all.
 
 The paper joins networks of one structure whose pre-training began from other random weights: 59.2 and 59.1 became 60.9.
+Its union keeps the highest score that any member gives, right or wrong; the mean of the members' scores for a window
+loses the errors of each, and is there beside it.
 Several fine-tunings of one convolutional network share its maps here, and the pooled vectors too where the pyramids are
 the same; they are computed once for an image. (`Detector.ensemble` gets here; spp_det.detection does not import this
 file, since it loads torch.)
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from spp_det.config import DetectConfig, load_config
+from spp_det.config import Combination, DetectConfig, load_config
 from spp_det.detection.candidates import Candidates, select_candidates
 from spp_det.detection.detector import Detector, PooledWindows, ScoredWindows
 from spp_det.detection.window_detector import WindowDetector
@@ -29,13 +31,14 @@ from spp_det.watch import Watch
 
 
 class Ensemble(WindowDetector):
-    """The union of the members' scored windows, one suppression over all of them, each window moved by its own member.
-
-    Of equal scores the earlier member's window comes first, within a member the earlier window. One member alone gives
-    what it gives by itself, to the bit.
+    """Several detectors as one; one member alone gives what it gives by itself, to the bit.
 
     members: the detectors, of the same classes in the same order.
     settings, proposals: in place of the first member's.
+    combine: "union": all members' scored windows, one suppression over all of them, each window moved by its own
+    member; of equal scores the earlier member's window comes first, within a member the earlier window. "mean": each
+    window once, with the mean of the members' scores, and moved to the mean of where the members with a regressor move
+    it; the scores of the members' SVMs should be of one kind.
     """
 
     def __init__(
@@ -43,12 +46,16 @@ class Ensemble(WindowDetector):
         members: Sequence[Detector],
         settings: DetectConfig | None = None,
         proposals: ProposalMethod | None = None,
+        combine: Combination = "union",
     ) -> None:
         if not members:
             raise ConfigError("an ensemble has one member at least")
         for number, member in enumerate(members):
             if member.class_names != members[0].class_names:
                 raise ConfigError(f"member {number} of the ensemble has other classes than member 0, or another order")
+            if combine == "mean" and member.first_look is not None:
+                raise ConfigError(f"member {number} of the ensemble drops windows: a mean takes the scores of all")
+        self.combine = combine
         self.members = tuple(members)
         self.class_names = members[0].class_names
         self.settings = settings or members[0].settings
@@ -66,7 +73,8 @@ class Ensemble(WindowDetector):
         config = load_config(Path(source))
         if config.ensemble is None:
             raise ConfigError(f"{source}: has no [ensemble] with the runs to join")
-        return cls([Detector.load(run, precision) for run in config.ensemble.runs], config.detect)
+        members = [Detector.load(run, precision) for run in config.ensemble.runs]
+        return cls(members, config.detect, combine=config.ensemble.combine)
 
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
         """Those of all members; where the order has no suppression yet, a window may stand once for each member."""
@@ -77,6 +85,8 @@ class Ensemble(WindowDetector):
             pooled = pool_together(self.members, image, proposals.boxes, watch)
             scored = [member.score(each, watch) for member, each in zip(self.members, pooled, strict=True)]
             with watch.stage("rest_s"):
+                if self.combine == "mean":
+                    return self._mean(scored, (image.shape[0], image.shape[1]))
                 boxes = np.concatenate([each.boxes for each in scored])
                 chosen = select_candidates(boxes, np.concatenate([each.scores for each in scored]), self.settings)
                 return self._regress(scored, chosen, (image.shape[0], image.shape[1]))
@@ -96,6 +106,12 @@ class Ensemble(WindowDetector):
         if not moving:
             return replace(chosen, windows=windows)
         return replace(chosen, windows=windows, regressed=regressed)
+
+    def _mean(self, scored: Sequence[ScoredWindows], size: Size) -> Candidates:
+        chosen = select_candidates(scored[0].boxes, np.mean([each.scores for each in scored], axis=0), self.settings)
+        each = [member.regress(own, chosen, size) for member, own in zip(self.members, scored, strict=True)]
+        moved = [one.regressed for one in each if one.regressed is not None]
+        return each[0] if len(moved) == 0 else each[0].with_regressed(np.mean(moved, axis=0))
 
 
 def pool_together(members: Sequence[Detector], image: Image, boxes: Boxes, watch: Watch) -> list[PooledWindows]:

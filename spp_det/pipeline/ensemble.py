@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spp_det.config import Config, load_config
+from spp_det.config import Combination, Config, load_config
 from spp_det.detection.ensemble import Ensemble
 from spp_det.errors import ConfigError
 from spp_det.files import read_json
@@ -34,12 +34,14 @@ def evaluate_ensemble(
     skip_bad: bool = False,
     voc_results: Path | None = None,
     here: Processes = ALONE,
+    combine: Combination | None = None,
 ) -> dict[str, Any]:
     """Test runs as one detector; print the tables, write metrics.json, and return what is in it.
 
     config: a configuration with `[ensemble]`, which names the runs (then `runs` is empty) and says on what, by which
     windows and in which order they are tested; without it all that is as in the first run. out: where metrics.json
-    goes, by default a folder beside the first run named after all of them.
+    goes, by default a folder beside the first run named after all of them. combine: how their scores become one, see
+    Ensemble; None for what the configuration says, else the union.
     overrides: changed settings of the test and of every run. voc_results, here: as for `evaluate_run`.
     Raises ConfigError for a configuration without `[ensemble]`, runs of different classes, and what testing one run
     raises.
@@ -49,11 +51,13 @@ def evaluate_ensemble(
     settings = load_config(config, overrides, **replaced) if config else load_run_config(runs[0], overrides, **replaced)
     folders = _named_runs(settings, config) if config else list(runs)
     members = [load_tested(run, overrides, settings, here, **replaced) for run in folders]
-    ensemble = Ensemble(members, settings.detect, make_proposals(settings))
-    name = " + ".join(map(str, folders))
+    combine = combine or (settings.ensemble.combine if config and settings.ensemble else "union")
+    ensemble = Ensemble(members, settings.detect, make_proposals(settings), combine)
+    way = [] if combine == "union" else [combine]
+    name = " + ".join(map(str, folders)) + "".join(f", {each}" for each in way)
     print(f"together: {name}", flush=True)
-    joined = out or folders[0].parent / "+".join(run.name for run in folders)
-    subject = Subject(name, joined, settings, ensemble, key_of([run_digest(run) for run in folders]))
+    joined = out or folders[0].parent / "+".join([*(run.name for run in folders), *way])
+    subject = Subject(name, joined, settings, ensemble, key_of([*(run_digest(run) for run in folders), *way]))
     folder = Store(store or read_json(folders[0] / "run.json")["store"])
     tested = look_at(subject, folder, split, skip_bad, here)
     if not here.first:

@@ -157,7 +157,8 @@ def _ready(
     joined = tuple(each.run for each in there)
     run = plan.out / ("+".join(each.name for each in joined) or _folder(cell, config))
     inputs = [key for split in splits for key in (split.images_key, split.targets_key)]
-    result = run / f"result-{key_of([inputs, *cell.test])}.json"
+    way = [] if cell.combine == "union" else [cell.combine]
+    result = run / f"result-{key_of([inputs, *cell.test, *way])}.json"
     return _Ready(cell, config, run, joined, result, len(splits[0].ids))
 
 
@@ -187,7 +188,7 @@ def _test(plan: Plan, ready: Sequence[_Ready], store: Store) -> None:
         if each.made:  # with the row before, which is of the same run
             continue
         if each.joined:
-            evaluate_ensemble(each.joined, out=each.run, store=store.root)
+            evaluate_ensemble(each.joined, out=each.run, store=store.root, combine=each.cell.combine)
         else:
             evaluate_run(each.run, overrides=each.cell.test, store=store.root)
         shown = {"method": METHODS[each.config.evaluate.method], "regression": each.config.regress.enabled}

@@ -79,10 +79,11 @@ def same(ours, theirs):
     assert np.array_equal(ours.labels, theirs.labels)
 
 
+@pytest.mark.parametrize("combine", ["union", "mean"])
 @pytest.mark.parametrize("order", ["paper", "released", "rcnn"])
-def test_one_member_is_that_member_to_the_bit(order):
+def test_one_member_is_that_member_to_the_bit(order, combine):
     alone = a_detector(settings=DetectConfig(min_score=-5.0, order=order))
-    together = Detector.ensemble([alone])
+    together = Detector.ensemble([alone], combine)
     same(together.detect(IMAGE), alone.detect(IMAGE))
     ours, theirs = (each.candidates(IMAGE, Proposals(windows())) for each in (together, alone))
     assert np.array_equal(ours.windows, theirs.windows)
@@ -127,6 +128,36 @@ def replace_settings(members, **changes):
     for member in members:
         member.settings = DetectConfig(min_score=-5.0, **changes)
     return members[0].settings
+
+
+@pytest.mark.parametrize("trunks", [(0, 0), (0, 1)])
+def test_the_mean_of_each_window_s_scores(trunks):
+    """Beside the definition; a member without a regressor has no say in where a window moves."""
+    members = [a_detector(seed, trunk, step) for seed, trunk, step in zip((1, 2), trunks, (3.0, -4.0), strict=True)]
+    members.append(a_detector(3, 0, regressor=None))
+    boxes = windows()
+    scores = sum(scores_of(member, boxes) for member in members) / 3
+    moves = []
+    for member in members[:2]:
+        vectors = member.regions.window_features(member.regions.image_features(IMAGE), boxes, "pool5")
+        moves.append(member.regressor.step + vectors[:, 0] % 1)
+    moved = boxes + np.mean(moves, axis=0)[:, None]
+    found = Ensemble(members, combine="mean").candidates(IMAGE, Proposals(boxes))
+    wanted = []
+    for label in range(len(NAMES)):
+        rows = np.flatnonzero(scores[:, label] > -5)
+        kept = slow_nms(boxes[rows], scores[rows, label], members[0].settings.nms_overlap)
+        wanted += [(label, int(rows[index])) for index in kept[: members[0].settings.max_per_class]]
+    assert list(zip(found.labels.tolist(), found.windows.tolist(), strict=True)) == wanted
+    np.testing.assert_allclose(found.scores, scores[found.windows, found.labels], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.regressed, moved[found.windows], atol=1e-3)
+    assert len(found) > 5
+
+
+def test_a_mean_takes_every_window_s_scores():
+    looking = a_detector(1, first_look=FirstLook())
+    with pytest.raises(ConfigError, match="member 1 of the ensemble drops windows: a mean takes the scores of all"):
+        Ensemble([a_detector(0), looking], combine="mean")
 
 
 def test_suppressing_each_member_first_would_be_another_detector():
