@@ -190,7 +190,8 @@ def load_detector(
     proposals = make_proposals(config)
     look = None
     if "first_look" in facts and isinstance(regions, SPPRegions):
-        look = _from_file(FirstLook.from_state, folder / FIRST_LOOK)
+        channels = regions.trunk.out_channels
+        look = _from_file(lambda arrays: FirstLook.from_state(arrays).check(channels, len(names)), folder / FIRST_LOOK)
     detector = Detector(proposals, regions, svms, regressor, names, config.svm.layer, located, config.detect, look)
     detector.config, detector.folder = config, folder
     if (folder / CALIBRATION).exists():

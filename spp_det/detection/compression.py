@@ -72,8 +72,8 @@ class Compression:
 class Drawn:
     """Windows of some images that a detector is compressed for.
 
-    whole: float16 [N, D], pooled vectors. Of other windows, more: coarse, float16 [M, D'], at the levels of the first
-    look, and scores, float32 [M, K], what the detector's SVMs say of them; both None where there is to be no look.
+    whole: float16 [N, D], pooled vectors. Of more windows: coarse, float16 [M, D'], at the levels of the first look,
+    and scores, float32 [M, K], what the detector's SVMs say of them; both None where there is to be no look.
     """
 
     whole: npt.NDArray[np.float16]
@@ -84,10 +84,10 @@ class Drawn:
 def compress_detector(detector: Detector, settings: Compression, drawn: Drawn | None = None) -> Detector:
     """A new detector beside the old one, which stays as it is.
 
-    drawn: see `draw_windows`. With them the factors keep what the scores
-    and the box offsets depend on; then the SVMs, and the regressor on what lies between the factors of fc6, are fitted
-    by ridges that let them say over these windows what they said before; and a first look is learnt. Without, the
-    matrices are truncated and nothing else changes.
+    drawn: see `draw_windows`. With windows the factors keep what the scores and the box offsets depend on; then the
+    SVMs, and the regressor on what lies between the factors of fc6, are fitted by ridges that let them say over these
+    windows what they said before; and a first look is learnt. Without, the matrices are truncated and nothing else
+    changes.
     Raises ConfigError where the settings do not fit the detector.
     """
     settings.check(detector)

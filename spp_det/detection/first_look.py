@@ -130,6 +130,19 @@ class FirstLook:
             stays[np.argsort(-scores, kind="stable")[count:]] = False
         return stays
 
+    def check(self, channels: int, classes: int) -> Self:
+        """Itself. Raises ValueError where it is not of a map of so many channels and of so many classes."""
+        chosen = np.arange(channels) if self.channels_ is None else self.channels_
+        units, seen = len(self.hidden_coef_), len(chosen) * num_bins(self.levels)
+        wanted = {"hidden_coef": (units, seen), "hidden_intercept": (units,), "coef": (classes, units)}
+        for name, shape in (wanted | {"intercept": (classes,)}).items():
+            found = getattr(self, f"{name}_").shape
+            if found != shape:
+                raise ValueError(f"{name} is {list(found)}, not {list(shape)}")
+        if chosen.min() < 0 or chosen.max() >= channels:
+            raise ValueError(f"a channel is none of the map's {channels}")
+        return self
+
     def state(self) -> dict[str, np.ndarray]:
         """What was learnt and the parameters, as arrays that go into a safetensors file."""
         return {

@@ -193,6 +193,14 @@ def test_files_that_do_not_fit(dense, windows, tmp_path):
         load_detector(tmp_path / "run")
     write_arrays(tmp_path / "run" / "head.safetensors", head)
     look = read_arrays(tmp_path / "run" / "first_look.safetensors")
+    for name, wrong in (("channels", np.array([3, 999])), ("channels", np.array([3])), ("coef", look["coef"][:1])):
+        write_arrays(tmp_path / "run" / "first_look.safetensors", {**look, name: wrong})
+        with pytest.raises(DataError, match=r"first_look.safetensors: holds arrays of another shape or kind"):
+            load_detector(tmp_path / "run")
+    wide = {**look, "channels": np.append(look["channels"][:-1], 999)}
+    write_arrays(tmp_path / "run" / "first_look.safetensors", wide)
+    with pytest.raises(DataError, match="a channel is none of the map's 256"):
+        load_detector(tmp_path / "run")
     del look["hidden_coef"]  # as before it had a hidden layer
     write_arrays(tmp_path / "run" / "first_look.safetensors", look)
     with pytest.raises(DataError, match=r"first_look.safetensors: "):
