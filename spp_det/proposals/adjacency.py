@@ -46,11 +46,13 @@ def _borders(labels):  # type: ignore[no-untyped-def]
     """The pairs of regions whose pixels touch: int32 [M, 2]; some come twice.
 
     Row by row: first neighbours in the row, then those in the row above and this, then those across a corner. Corners
-    where two of the four pixels beside each other are alike add nothing new, which leaves few.
+    where two of the four pixels beside each other are alike add nothing new, which leaves few. Each row is searched
+    without a branch for the pixels that differ from the next or from those above.
     """
     height, width = labels.shape
     pairs = np.empty((1024, 2), np.int32)
     count = 0
+    found = np.empty(width, np.int32)
     for y in range(height):
         if count + 4 * width > len(pairs):
             larger = np.empty((2 * len(pairs) + 4 * width, 2), np.int32)
@@ -58,20 +60,33 @@ def _borders(labels):  # type: ignore[no-untyped-def]
             pairs = larger
         row = labels[y]
         above = labels[max(y - 1, 0)]
-        for x in range(width - 1):
-            if row[x] != row[x + 1]:
-                count = _file(pairs, count, row[x], row[x + 1])
-        for x in range(width):
-            if above[x] != row[x] and (x == 0 or above[x] != above[x - 1] or row[x] != row[x - 1]):
+        for x in found[: _differing(row[:-1], row[1:], found)]:
+            count = _file(pairs, count, row[x], row[x + 1])
+        below = found[: _differing(above, row, found)]
+        for x in below:
+            if x == 0 or above[x] != above[x - 1] or row[x] != row[x - 1]:
                 count = _file(pairs, count, above[x], row[x])
-        for x in range(width - 1):
+        for i in range(len(below) - 1):
+            x = below[i]
+            if below[i + 1] > x + 1:
+                continue
             a, b, c, d = above[x], above[x + 1], row[x], row[x + 1]
-            if (a != b) & (c != d) & (a != c) & (b != d):
+            if (a != b) & (c != d):
                 if a != d:
                     count = _file(pairs, count, a, d)
                 if b != c:
                     count = _file(pairs, count, b, c)
     return pairs[:count]
+
+
+@njit(cache=True, nogil=True)
+def _differing(one, other, found):  # type: ignore[no-untyped-def]
+    """Where two rows differ: the places go to `found`, their count is returned."""
+    count = 0
+    for x in range(len(one)):
+        found[count] = x
+        count += one[x] != other[x]
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -85,12 +100,13 @@ def _file(pairs, count, a, b):  # type: ignore[no-untyped-def]
 def _adjacency(labels, n):  # type: ignore[no-untyped-def]
     pairs = _borders(labels)
     place = np.zeros(n + 1, np.int64)
-    for a, b in pairs:
-        place[a + 1] += 1
-        place[b + 1] += 1
+    for i in range(len(pairs)):
+        place[pairs[i, 0] + 1] += 1
+        place[pairs[i, 1] + 1] += 1
     place = np.cumsum(place)
     found = np.empty(place[n], np.int32)
-    for a, b in pairs:
+    for i in range(len(pairs)):
+        a, b = pairs[i, 0], pairs[i, 1]
         found[place[a]] = b
         found[place[b]] = a
         place[a] += 1
