@@ -143,23 +143,30 @@ def _drop_heaviest(pruned, edge, one, two, three, four, margin, n):  # type: ign
 
 @njit(cache=True, nogil=True)
 def _counting_sort(weights):  # type: ignore[no-untyped-def]
-    """Edges of the weight OUTSIDE are sorted too, without a branch, and cut off."""
+    """Edges of the weight OUTSIDE, more than half after pruning, are left out first, without a branch."""
     _, height, width = weights.shape
     flat = weights.reshape(4, height * width)
-    starts = np.zeros(OUTSIDE + 2, np.int32)
-    for direction in range(4):
-        for weight in flat[direction]:
-            starts[weight + 1] += 1
-    for weight in range(OUTSIDE):
-        starts[weight + 1] += starts[weight]
-    place = starts.copy()
-    edges = np.empty(4 * height * width, np.int32)
+    kept = np.empty(4 * height * width, np.int32)
+    kept_weights = np.empty(4 * height * width, np.uint16)
+    count = 0
     for pixel in range(height * width):
         for direction in range(4):
             weight = flat[direction, pixel]
-            edges[place[weight]] = 4 * pixel + direction
-            place[weight] += 1
-    return edges[: starts[OUTSIDE]], starts[: OUTSIDE + 1]
+            kept[count] = 4 * pixel + direction
+            kept_weights[count] = weight
+            count += weight != OUTSIDE
+    starts = np.zeros(OUTSIDE + 1, np.int32)
+    for weight in kept_weights[:count]:
+        starts[weight + 1] += 1
+    for weight in range(OUTSIDE):
+        starts[weight + 1] += starts[weight]
+    place = starts.copy()
+    edges = np.empty(count, np.int32)
+    for index in range(count):
+        weight = kept_weights[index]
+        edges[place[weight]] = kept[index]
+        place[weight] += 1
+    return edges, starts
 
 
 @njit(cache=True, nogil=True)
@@ -170,11 +177,17 @@ def _ends(edge, step):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _root(parent, node):  # type: ignore[no-untyped-def]
+    """The root of a node, which is its own parent."""
+    while node != parent[node]:
+        node = parent[node]
+    return node
+
+
+@njit(cache=True, nogil=True)
 def _find(parent, node):  # type: ignore[no-untyped-def]
-    """The root of a node, which is its own parent. Links the node to it."""
-    root = parent[node]
-    while root != parent[root]:
-        root = parent[root]
+    """The root of a node. Links the node to it; starts two links up, where most often it is."""
+    root = _root(parent, parent[parent[node]])
     parent[node] = root
     return root
 
@@ -190,16 +203,21 @@ def _join(parent, sizes, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _open_edges(edges, first, last, step, parent, found):  # type: ignore[no-untyped-def]
+def _open_edges(edges, first, last, step, parent, found, above):  # type: ignore[no-untyped-def]
     """Which of edges[first:last] may join two components: their indices go to `found`, their count is returned.
 
-    It looks two links up rather than to the root, and without a branch: half of all edges end here at little cost.
+    It looks two links up rather than to the root, and without a branch: many edges end here at little cost. The nodes
+    there go to `above`, uint32 [BLOCK, 2], since the roots are often these, and else above them.
     """
     count = 0
     for index in range(first, last):
-        a, b = _ends(edges[index], step)
+        p, q = _ends(edges[index], step)
+        a = parent[parent[p]]
+        b = parent[parent[q]]
         found[count] = index
-        count += parent[parent[a]] != parent[parent[b]]
+        above[count, 0] = a
+        above[count, 1] = b
+        count += a != b
     return count
 
 
@@ -236,7 +254,9 @@ def _join_small(edges, step, parent, sizes, min_size):  # type: ignore[no-untype
 @njit(cache=True, nogil=True)
 def _segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyped-def]
     step = np.array([1, width, width + 1, 1 - width], np.int32)
-    parent = np.arange(height * width).astype(np.uint32)
+    parent = np.empty(height * width, np.uint32)
+    for pixel in range(height * width):
+        parent[pixel] = pixel
     sizes = np.ones(height * width, np.int32)  # of roots
     inner = np.zeros(height * width, np.uint16)  # of roots
     limit = np.full(height * width, k, np.float32)  # inner + k / size, of roots
@@ -244,13 +264,17 @@ def _segment(edges, starts, height, width, k, min_size):  # type: ignore[no-unty
     weights = np.empty(len(edges), np.uint16)  # of the refused
     n_refused = 0
     found = np.empty(BLOCK, np.int32)
+    above = np.empty((BLOCK, 2), np.uint32)
     weight = 0
     for first in range(0, len(edges), BLOCK):
         last = min(first + BLOCK, len(edges))
-        for index in found[: _open_edges(edges, first, last, step, parent, found)]:
+        for i in range(_open_edges(edges, first, last, step, parent, found, above)):
+            index = found[i]
             p, q = _ends(edges[index], step)
-            a = _find(parent, p)
-            b = _find(parent, q)
+            a = _root(parent, above[i, 0])
+            b = _root(parent, above[i, 1])
+            parent[p] = a
+            parent[q] = b
             if a == b:
                 continue
             while index >= starts[weight + 1]:
