@@ -73,8 +73,8 @@ def selective_search(
     height, width = image.shape[:2]
     scale = np.array([width / bounded.shape[1], height / bounded.shape[0]] * 2, np.float32)
     sides = (boxes[:, 2:] - boxes[:, :2]) * scale[:2]
-    wide = (sides >= min_side).all(axis=1)
-    boxes = boxes[wide][np.argsort(priorities[wide], kind="stable")]
+    wide = np.flatnonzero((sides[:, 0] >= min_side) & (sides[:, 1] >= min_side))
+    boxes = boxes[wide[np.argsort(priorities[wide], kind="stable")]]
     boxes = boxes[distinct(boxes, strategies.overlap)][:max_windows]
     return Proposals(np.minimum(boxes * scale, np.array([width, height] * 2, np.float32)))
 
