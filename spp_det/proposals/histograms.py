@@ -37,7 +37,7 @@ def histogram_bins(planes: Planes) -> npt.NDArray[np.uint8]:
     for c, plane in enumerate(planes):
         dx = cv2.sepFilter2D(plane, cv2.CV_32F, slope, gauss, borderType=cv2.BORDER_REPLICATE)
         dy = cv2.sepFilter2D(plane, cv2.CV_32F, gauss, slope, borderType=cv2.BORDER_REPLICATE)
-        _quantise(plane, dx, dy, bins[:, c])
+        _quantise(plane, dx, dy, bins, c)
     return bins.reshape(height, channels * 5, width)
 
 
@@ -50,50 +50,54 @@ def region_histograms(
     The order is channel, bin; then channel, orientation, bin.
     """
     channels = bins.shape[1] // 5
-    counts = _count(bins, labels, len(sizes), _first_bins(channels))
+    counts = _count(bins, labels, len(sizes))
     _fill_first_bins(counts, sizes, channels)
     return _normalise(counts, sizes, channels)
 
 
-def _first_bins(channels: int) -> npt.NDArray[np.uint32]:
-    """Where in a histogram the bins of each row of `histogram_bins` start: uint32 [5 * C]."""
-    channel = np.arange(channels)[:, None]
-    colour = channel * COLOUR_BINS
-    texture = channels * COLOUR_BINS + (channel * ORIENTATIONS + np.arange(4)) * TEXTURE_BINS
-    return np.concatenate([colour, texture], axis=1).ravel().astype(np.uint32)
-
-
 @njit(cache=True, nogil=True)
-def _quantise(plane, dx, dy, out):  # type: ignore[no-untyped-def]
+def _quantise(plane, dx, dy, bins, c):  # type: ignore[no-untyped-def]
     height, width = plane.shape
     diagonal = np.float32(np.sqrt(0.5))
     scale = np.float32(1 / STEP)
     for y in range(height):
+        values, slopes_x, slopes_y = plane[y], dx[y], dy[y]
+        row = bins[y, c, 0]
         for x in range(width):
-            out[y, 0, x] = np.int32(plane[y, x]) * COLOUR_BINS >> 8
+            row[x] = np.int32(values[x]) * COLOUR_BINS >> 8
         for axis in range(4):
             along_x = (np.float32(1), diagonal, np.float32(0), -diagonal)[axis] * scale
             along_y = (np.float32(0), diagonal, np.float32(1), diagonal)[axis] * scale
-            row = out[y, 1 + axis]
+            row = bins[y, c, 1 + axis]
             for x in range(width):
-                slope = along_x * dx[y, x] + along_y * dy[y, x]
-                level = min(np.int32(abs(slope)), np.int32(TEXTURE_BINS - 1))
-                row[x] = level + (4 * TEXTURE_BINS if slope < 0 else 0)
+                slope = along_x * slopes_x[x] + along_y * slopes_y[x]
+                level = np.int32(min(abs(slope), np.float32(TEXTURE_BINS - 1)))
+                row[x] = np.int32(level + np.int32(4 * TEXTURE_BINS if slope < 0 else 0))
 
 
 @njit(cache=True, nogil=True)
-def _count(bins, labels, n, first):  # type: ignore[no-untyped-def]
+def _count(bins, labels, n):  # type: ignore[no-untyped-def]
     """Counts; those of the first bins of the orientations are not whole before `_fill_first_bins`.
 
-    Pixel by pixel, so that no counter is needed again before it is written: much faster than row by row of `bins`.
+    The five bins of a channel together, so that a counter is seldom needed again before it is written.
     """
     height, rows, width = bins.shape
-    counts = np.zeros((n, rows * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS) // 5), np.int32)
+    channels = rows // 5
+    counts = np.zeros((n, channels * (COLOUR_BINS + ORIENTATIONS * TEXTURE_BINS)), np.int32)
+    step = np.uint32(TEXTURE_BINS)
     for y in range(height):
-        for x in range(width):
-            histogram = counts[labels[y, x]]
-            for row in range(rows):
-                histogram[first[row] + bins[y, row, x]] += 1
+        for c in range(channels):
+            colour, bins_0, bins_45 = bins[y, 5 * c], bins[y, 5 * c + 1], bins[y, 5 * c + 2]
+            bins_90, bins_135 = bins[y, 5 * c + 3], bins[y, 5 * c + 4]
+            first = np.uint32(c * COLOUR_BINS)
+            texture = np.uint32(channels * COLOUR_BINS + c * ORIENTATIONS * TEXTURE_BINS)
+            for x in range(width):
+                histogram = counts[np.uint32(labels[y, x])]
+                histogram[first + colour[x]] += 1
+                histogram[texture + bins_0[x]] += 1
+                histogram[texture + step + bins_45[x]] += 1
+                histogram[texture + 2 * step + bins_90[x]] += 1
+                histogram[texture + 3 * step + bins_135[x]] += 1
     return counts
 
 
