@@ -25,19 +25,20 @@ def _measure(labels, n):  # type: ignore[no-untyped-def]
     boxes[:, 0] = width
     boxes[:, 1] = height
     boxes[:, 2:] = -1
+    lasts = np.empty(width, np.int32)
     for y in range(height):
-        x = 0
-        while x < width:  # run by run
-            first = x
-            region = labels[y, x]
-            while x < width and labels[y, x] == region:
-                x += 1
-            sizes[region] += x - first
-            box = boxes[region]
-            box[0] = min(box[0], first)
-            box[1] = min(box[1], y)
-            box[2] = max(box[2], x - 1)
-            box[3] = y
+        row = labels[y]
+        count = _differing(row[:-1], row[1:], lasts)
+        lasts[count] = width - 1
+        first = 0
+        for last in lasts[: count + 1]:  # run by run
+            region = row[last]
+            sizes[region] += last + 1 - first
+            boxes[region, 0] = min(boxes[region, 0], first)
+            boxes[region, 1] = min(boxes[region, 1], y)
+            boxes[region, 2] = max(boxes[region, 2], last)
+            boxes[region, 3] = y
+            first = last + 1
     return sizes, boxes
 
 

@@ -45,7 +45,10 @@ class Grid:
 def smooth(planes: Planes) -> npt.NDArray[np.float32]:
     """Each plane under a Gaussian of SIGMA, the border repeated: float32 [C, H, W]."""
     kernel = cv2.getGaussianKernel(2 * RADIUS + 1, SIGMA)
-    return np.stack([cv2.sepFilter2D(p, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE) for p in planes])
+    smoothed = np.empty(planes.shape, np.float32)
+    for plane, out in zip(planes, smoothed, strict=True):
+        cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, dst=out, borderType=cv2.BORDER_REPLICATE)
+    return smoothed
 
 
 def sort_edges(smoothed: npt.NDArray[np.float32], prune: bool = False) -> Grid:
