@@ -26,7 +26,7 @@ SIGMA = 0.8  # of the Gaussian before segmentation, pixels
 RADIUS = 4  # of its kernel: ceil(4 sigma), as in the published code
 SCALE = 64  # steps of weight for one level of colour
 BLOCK = 256  # edges that are looked at together
-OUTSIDE = int(255 * 3**0.5 * SCALE) + 2  # the weight of an edge that leaves the image: above every real one
+OUTSIDE = int(255 * 3**0.5 * SCALE) + 2  # from here on weights of edges that are none: above every real one
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def segment(grid: Grid, k: float, min_size: int) -> Segmentation:
 
 @njit(cache=True, nogil=True)
 def _weights(smoothed):  # type: ignore[no-untyped-def]
-    """Rounded weights by direction: uint16 [4, H, W]."""
+    """Rounded weights by direction: uint16 [4, H, W]; OUTSIDE + direction where the edge would leave the image."""
     channels, height, width = smoothed.shape
     weights = np.empty((4, height, width), np.uint16)
     square = np.empty(width, np.float32)
@@ -99,7 +99,7 @@ def _weights(smoothed):  # type: ignore[no-untyped-def]
             dx = (1, 0, 1, 1)[direction]
             row = weights[direction, y]
             if y + dy < 0 or y + dy >= height:
-                row[:] = OUTSIDE
+                row[:] = OUTSIDE + direction
                 continue
             square[:] = 0
             for c in range(channels):
@@ -110,13 +110,13 @@ def _weights(smoothed):  # type: ignore[no-untyped-def]
                     square[x] += difference * difference
             for x in range(width - dx):
                 row[x] = np.uint16(np.sqrt(square[x]) * np.float32(SCALE) + np.float32(0.5))
-            row[width - dx :] = OUTSIDE
+            row[width - dx :] = OUTSIDE + direction
     return weights
 
 
 @njit(cache=True, nogil=True)
 def _pruned(weights):  # type: ignore[no-untyped-def]
-    """The weights, those of the edges to leave out replaced by OUTSIDE.
+    """The weights, those of the edges to leave out replaced by OUTSIDE + direction.
 
     A square of four pixels has the edges top, bottom, left, right, falling and rising, and with either diagonal two
     triangles. One loop for each kind of edge, over the squares of a row, since that becomes SIMD.
@@ -127,49 +127,47 @@ def _pruned(weights):  # type: ignore[no-untyped-def]
     for y in range(height - 1):
         top, left, right, falling = weights[0, y], weights[1, y], weights[1, y, 1:], weights[2, y]
         bottom, rising = weights[0, y + 1], weights[3, y + 1]
-        _drop_heaviest(pruned[0, y], top, right, falling, left, rising, 1, n)
-        _drop_heaviest(pruned[0, y + 1], bottom, left, falling, right, rising, 1, n)
+        _drop_heaviest(pruned[0, y], top, right, falling, left, rising, 0, n)
+        _drop_heaviest(pruned[0, y + 1], bottom, left, falling, right, rising, 0, n)
         _drop_heaviest(pruned[1, y], left, bottom, falling, top, rising, 1, n)
         _drop_heaviest(pruned[1, y, 1:], right, top, falling, bottom, rising, 1, n)
-        _drop_heaviest(pruned[2, y], falling, top, right, left, bottom, 0, n)
-        _drop_heaviest(pruned[3, y + 1], rising, top, left, right, bottom, 0, n)
+        _drop_heaviest(pruned[2, y], falling, top, right, left, bottom, 2, n)
+        _drop_heaviest(pruned[3, y + 1], rising, top, left, right, bottom, 3, n)
     return pruned
 
 
 @njit(cache=True, nogil=True)
-def _drop_heaviest(pruned, edge, one, two, three, four, margin, n):  # type: ignore[no-untyped-def]
-    """Drops the edges that outweigh both others of a triangle, one and two or three and four, by `margin` at least."""
+def _drop_heaviest(pruned, edge, one, two, three, four, direction, n):  # type: ignore[no-untyped-def]
+    """Drops the edges that outweigh both others of a triangle, one and two or three and four; diagonals if they tie."""
+    margin = 1 if direction < 2 else 0
     for x in range(n):
         lightest = min(max(one[x], two[x]), max(three[x], four[x]))
-        pruned[x] = OUTSIDE if edge[x] >= lightest + margin else pruned[x]
+        pruned[x] = OUTSIDE + direction if edge[x] >= lightest + margin else pruned[x]
 
 
 @njit(cache=True, nogil=True)
 def _counting_sort(weights):  # type: ignore[no-untyped-def]
-    """Edges of the weight OUTSIDE, more than half after pruning, are left out first, without a branch."""
+    """What is no edge is counted too, without a branch, and goes to one place behind the edges.
+
+    It has a weight for each direction, since a counter that is needed again at once has to wait for its last change.
+    """
     _, height, width = weights.shape
     flat = weights.reshape(4, height * width)
-    kept = np.empty(4 * height * width, np.int32)
-    kept_weights = np.empty(4 * height * width, np.uint16)
-    count = 0
+    starts = np.zeros(OUTSIDE + 5, np.int32)
     for pixel in range(height * width):
         for direction in range(4):
-            weight = flat[direction, pixel]
-            kept[count] = 4 * pixel + direction
-            kept_weights[count] = weight
-            count += weight != OUTSIDE
-    starts = np.zeros(OUTSIDE + 1, np.int32)
-    for weight in kept_weights[:count]:
-        starts[weight + 1] += 1
+            starts[flat[direction, pixel] + 1] += 1
     for weight in range(OUTSIDE):
         starts[weight + 1] += starts[weight]
     place = starts.copy()
-    edges = np.empty(count, np.int32)
-    for index in range(count):
-        weight = kept_weights[index]
-        edges[place[weight]] = kept[index]
-        place[weight] += 1
-    return edges, starts
+    place[OUTSIDE:] = starts[OUTSIDE]
+    edges = np.empty(starts[OUTSIDE] + 1, np.int32)
+    for pixel in range(height * width):
+        for direction in range(4):
+            weight = flat[direction, pixel]
+            edges[place[weight]] = 4 * pixel + direction
+            place[weight] += weight < OUTSIDE
+    return edges[: starts[OUTSIDE]], starts[: OUTSIDE + 1]
 
 
 @njit(cache=True, nogil=True)
