@@ -101,8 +101,8 @@ def threads(count: int) -> Iterator[None]:
     """So many threads for torch, numba and numpy within the block: torchrun says one for numpy, and else nothing."""
     before = torch.get_num_threads(), numba.get_num_threads()
     with blas_threads(count):
-        torch.set_num_threads(count)
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+        torch.set_num_threads(count)  # behind numba, whose first call sets OpenMP's number, which is torch's too
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Numpy's threads, kept out of the way of those that do the work, and products by torch's in their place."""
+"""Numpy's threads, kept out of the way of those that do the work, and rows handed out to torch's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 from threading import Barrier
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
@@ -45,21 +46,19 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def multiply(a: npt.NDArray[np.float32] | Tensor, b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The product of two float32 matrices, [N, D] and [D, K], by torch's threads where `detect` has them anyway.
+def numba_threads() -> int:
+    """How many threads numba has. torch keeps its own number, which numba's first parallel loop would else change."""
+    _begin_numba()
+    return numba.get_num_threads()
 
-    A tensor is multiplied in its own type, where it lies. On a CPU the number of threads changes no bit: bfloat16 goes
-    to oneDNN in one piece, which cuts no sum; handing out rows would take it several times as long.
-    """
+
+@cache
+def _begin_numba() -> None:
     torch = sys.modules.get("torch")
-    if torch is None:  # an exported detector
-        return a @ b
-    left = a if isinstance(a, torch.Tensor) else torch.from_numpy(a)
-    right = torch.from_numpy(b).to(left.device, left.dtype)
-    if left.device.type != "cpu" or left.dtype == torch.bfloat16:
-        with torch.inference_mode():
-            return (left @ right).float().cpu().numpy()
-    return by_rows(lambda rows: left[rows] @ right, len(left), b.shape[1])
+    before = None if torch is None else torch.get_num_threads()
+    numba.get_num_threads()  # tells OpenMP, which is torch's too, how many there are
+    if torch is not None:
+        torch.set_num_threads(before)
 
 
 def by_rows(work: Callable[[slice], Tensor], count: int, width: int) -> npt.NDArray[np.float32]:
@@ -114,5 +113,18 @@ def _one_each(count: int) -> ThreadPoolExecutor:
     return pool
 
 
+_forks: list[int] = []  # processes that were forked on the way to this one
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from another one that had loaded this."""
+    return bool(_forks)
+
+
+def _begin_fork() -> None:
+    _one_each.cache_clear()  # it has none of the threads
+    _forks.append(os.getpid())
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_each.cache_clear)  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_begin_fork)

@@ -8,7 +8,8 @@ import torch
 from threadpoolctl import threadpool_info
 
 from spp_det.networks import FcHead
-from spp_det.threads import blas_threads, multiply, one_blas_thread
+from spp_det.products import multiply
+from spp_det.threads import blas_threads, one_blas_thread
 from spp_det.training.ridge import solve_ridge
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit, prange
 
 from spp_det.errors import ConfigError
 from spp_det.pooling.pyramid import num_bins
-from spp_det.threads import multiply
+from spp_det.products import multiply
+from spp_det.threads import numba_threads
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +121,11 @@ class FirstLook:
 
     def scores(self, vectors: Vectors) -> npt.NDArray[np.float32]:
         """The first score of coarse vectors float32 [N, D]: float32 [N]."""
-        return np.asarray((self.coef_ @ self.hidden(vectors).T + self.intercept_[:, None]).max(axis=0))
+        values = multiply(vectors, self.hidden_coef_.T)
+        found = np.empty(len(values), np.float32)
+        numba_threads()
+        _best(values, self.hidden_intercept_, self.coef_, self.intercept_, found)
+        return found
 
     def keeps(self, regions: Any, features: Any, boxes: Boxes) -> npt.NDArray[np.bool_]:
         """Which windows go on, bool [N]. regions: SPPRegions, with the features of the image; boxes: float32 [N, 4]."""
@@ -164,6 +170,20 @@ class FirstLook:
         look.hidden_coef_, look.hidden_intercept_ = state["hidden_coef"], state["hidden_intercept"]
         look.coef_, look.intercept_ = state["coef"], state["intercept"]
         return look
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath={"reassoc", "contract"})
+def _best(values, hidden_intercept, coef, intercept, found):  # type: ignore[no-untyped-def]
+    """found[n] = the best over the classes of what units of values [N, H], before their intercept and ReLU, say."""
+    for row in prange(len(values)):
+        units = np.maximum(values[row] + hidden_intercept, np.float32(0))
+        best = np.float32(-np.inf)
+        for k in range(len(coef)):
+            total = intercept[k]
+            for h in range(len(units)):
+                total += coef[k, h] * units[h]
+            best = max(best, total)
+        found[row] = best
 
 
 def _train(vectors: Vectors, scores: npt.NDArray[np.floating], seed: int) -> tuple[nn.Linear, nn.Linear]:

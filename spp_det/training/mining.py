@@ -16,8 +16,9 @@ from torchvision.ops import nms
 from spp_det.boxes import iou
 from spp_det.errors import SppDetError
 from spp_det.parallel import available_cores
+from spp_det.products import multiply
 from spp_det.structures import Boxes, Mask
-from spp_det.threads import multiply, one_blas_thread
+from spp_det.threads import one_blas_thread
 from spp_det.training.negatives import NegativeCache
 from spp_det.training.positives import by_class, find_truths
 from spp_det.training.source import Progress, Vectors, Windows, WindowSource, count_classes, silent

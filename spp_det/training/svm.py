@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from spp_det.errors import SppDetError
 from spp_det.processes import ALONE, Processes
+from spp_det.products import multiply
 from spp_det.structures import Mask
-from spp_det.threads import multiply
 from spp_det.training.dual import solve_dual
 from spp_det.training.source import Vectors, WindowSource
 
