@@ -6,6 +6,7 @@
 # make faults a full disk and the like, done to a run (needs root)
 # make processes   4 processes of torchrun beside 1, and two machines beside one (docs/reliability.md)
 # make two-machines   torchrun on two network namespaces, one of which is cut off (root, Linux)
+# make gpu    the GPU's path beside the CPU's, and its time (docs/performance.md); DATA=data/VOCdevkit
 # make peers  OpenCV with its contrib modules in .venv-peers, which tools/benchmark.py proposals measures against
 # make shipped DATA=data/VOCdevkit   trains, calibrates and tests the detector in spp_det/models
 PYTHON ?= python3
@@ -15,7 +16,7 @@ READY := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.installed
 
-.PHONY: demo test lint docs fuzz kills faults processes two-machines shipped peers clean
+.PHONY: demo test lint docs fuzz kills faults processes two-machines shipped gpu peers clean
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config configs/shapes.toml --out runs/shapes
@@ -60,6 +61,11 @@ processes: $(READY)
 
 two-machines: $(READY)
 	$(BIN)/python -m pytest tests/heavy/two_machines.py
+
+gpu: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/reference/device_path.py cuda
+	$(BIN)/python tools/benchmark.py gpu --data $(DATA)
+	$(BIN)/python tools/benchmark.py gpu --data $(DATA) --scales 480 576 688 864 1200
 
 peers: $(PEERS_READY)
 

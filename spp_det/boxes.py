@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from numba import njit
 
 from spp_det.structures import Boxes, Mask, Size
+
+MOST = math.log(1000.0)  # of an offset of a side, so that no box overflows
 
 
 def area(boxes: Boxes) -> np.ndarray:
@@ -68,8 +73,25 @@ def encode(boxes: Boxes, targets: Boxes) -> np.ndarray:
 
 def move(boxes: Boxes, offsets: np.ndarray, size: Size) -> Boxes:
     """`decode`, clipped to an image of `size`; a box that would leave it, or shrink to nothing, stays where it was."""
-    moved = clip(decode(boxes, offsets), size)
-    return np.where(nonempty(moved)[:, None], moved, boxes)
+    height, width = size
+    moved = np.asarray(boxes, np.float32).copy()
+    _move(moved, np.asarray(offsets, np.float32), np.float32(height), np.float32(width))
+    return moved
+
+
+@njit(cache=True, nogil=True)
+def _move(boxes, offsets, height, width):  # type: ignore[no-untyped-def]
+    """Compiled, as numpy goes through some thousand boxes twenty times."""
+    none, half, most = np.float32(0), np.float32(0.5), np.float32(MOST)
+    for row in range(len(boxes)):
+        x1, y1, x2, y2 = boxes[row]
+        w, h = x2 - x1, y2 - y1
+        x, y = x1 + w * half + offsets[row, 0] * w, y1 + h * half + offsets[row, 1] * h
+        w, h = w * np.exp(min(offsets[row, 2], most)) * half, h * np.exp(min(offsets[row, 3], most)) * half
+        left, right = min(max(x - w, none), width), min(max(x + w, none), width)
+        top, bottom = min(max(y - h, none), height), min(max(y + h, none), height)
+        if left < right and top < bottom:
+            boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3] = left, top, right, bottom
 
 
 def decode(boxes: Boxes, offsets: np.ndarray) -> Boxes:
@@ -79,5 +101,5 @@ def decode(boxes: Boxes, offsets: np.ndarray) -> Boxes:
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     centres = boxes[:, :2] + sides / 2 + offsets[:, :2] * sides
-    new_sides = sides * np.exp(np.minimum(offsets[:, 2:], np.log(1000.0)))
+    new_sides = sides * np.exp(np.minimum(offsets[:, 2:], MOST))
     return np.concatenate([centres - new_sides / 2, centres + new_sides / 2], axis=1).astype(np.float32)

@@ -63,7 +63,7 @@ def main(argv: list[str] | None) -> int:
     detect.add_argument("--images", type=int, default=5, help="the median over so many test images (5)")
     detect.add_argument("--rank", type=int, nargs=2, default=[256, 128], help="of fc6 and fc7, compressed (256 128)")
     detect.add_argument("--width", type=int, nargs=2, metavar="N", help="units of fc6 and fc7, compressed (all)")
-    detect.add_argument("--keep", type=float, default=0.1, help="windows that the first look keeps (0.1)")
+    detect.add_argument("--keep", type=float, default=0.05, help="windows that the first look keeps (0.05)")
     detect.add_argument(
         "--against", choices=("opencv",), help="whose proposals R-CNN has in one more line of the table"
     )

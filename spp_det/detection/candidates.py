@@ -95,11 +95,10 @@ def finish(
     boxes = clip(candidates.boxes if regressed is None else regressed, size)
     inside = np.flatnonzero(nonempty(boxes))
     boxes, scores, labels = boxes[inside], candidates.scores[inside], candidates.labels[inside]
-    if settings.order == "paper":
-        kept = np.lexsort((-scores, labels))
-    else:
+    if settings.order != "paper":
         kept = nms_labelled(boxes, scores, labels, settings.nms_overlap)
-    return Detections(boxes[kept], scores[kept], labels[kept], class_names)
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+    return Detections(boxes, scores, labels, class_names)
 
 
 def _best(scores: Scores, settings: DetectConfig) -> Indices:

@@ -266,13 +266,14 @@ class Detector(WindowDetector):
 
     def candidates(self, image: Image, proposals: Proposals, watch: Watch | None = None) -> Candidates:
         """Those of this detector alone."""
-        image, watch = check_image(image), watch or Watch()
+        image = check_image(image)
         if not len(proposals):
             return Candidates.empty()
         if self._on_device():
             from spp_det.detection.on_device import candidates_on_device
 
             return candidates_on_device(self, image, proposals.boxes, watch)
+        watch = watch or Watch()
         with one_blas_thread():
             return self.choose(self.pool(image, proposals.boxes, watch), image, watch)
 

@@ -1,26 +1,38 @@
 """The path of `detect` on a GPU, where maps, pooling, fc6, fc7, scores, suppression and the regressor's products stay.
 
-What goes to it are the resized pixels and the windows' cells, what comes back is some hundred candidates. The same
-operations run on a CPU's tensors, by which they are tested against `Detector.candidates`.
+What goes to it are the image and the windows' cells, what comes back is some hundred candidates, in one piece: between
+the two nothing waits for the device. Triton's interpreter runs the same on a CPU, by which it is tested against
+`Detector.candidates`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from spp_det.boxes import move
 from spp_det.detection.candidates import Candidates
+from spp_det.detection.device_parts import DeviceParts, device_parts, pool, upload
 from spp_det.errors import ConfigError
-from spp_det.structures import Boxes, Image
+from spp_det.regions import SPPRegions
+from spp_det.regions.spp import distinct_places
+from spp_det.structures import Boxes, Image, Size
 from spp_det.training import BoxRegressor, LinearSVMs
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:
-    from spp_det.config import DetectConfig
     from spp_det.detection.detector import Detector
+
+
+NOT_FINITE = -2  # in place of a window
+ROWS = 512  # windows come in multiples of so many
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,91 +54,133 @@ def choose_device(name: str) -> torch.device:
 
 
 @torch.inference_mode()
-def candidates_on_device(detector: Detector, image: Image, boxes: Boxes, watch: Watch) -> Candidates:
-    """`Detector.candidates` of boxes float32 [N, 4], N >= 1, where the networks lie.
+def candidates_on_device(detector: Detector, image: Image, boxes: Boxes, watch: Watch | None = None) -> Candidates:
+    """`Detector.candidates` of boxes float32 [N, 4], N >= 1, where the networks lie; see `can_run`.
 
-    For linear SVMs and regressors and the orders "paper" and "released"; stages end when the device has done them.
+    watch: counts the seconds of each stage, which then ends when the device has done it; without one nothing waits for
+    the device between the stages, and images of the same size take a CUDA graph. Raises ValueError for a score that is
+    not finite, as float16 may give.
     """
-    svms, regressor = detector.svms, detector.regressor
-    assert isinstance(svms, LinearSVMs)
-    assert isinstance(regressor, BoxRegressor | None)
-    pooled = detector.pool(image, boxes, watch)
-    vectors = pooled.vectors
-    assert isinstance(vectors, Tensor)
-    device = vectors.device
-    with watch.stage("fc_s"):
-        names = (detector.layer, detector.regression_layer)
-        fc7, located = detector.regions.head.layers(vectors, names)
-        _finish(device)
-    with watch.stage("rest_s"):
-        coef = torch.from_numpy(svms.coef_).to(device)
-        margins = fc7.float() @ coef.T * svms.scale_ + torch.from_numpy(svms.intercept_).to(device)
-        place = torch.from_numpy(pooled.place).to(device)
-        scores = margins[place]
-        windows, labels = suppress(torch.from_numpy(pooled.boxes).to(device), scores, detector.settings)
-        chosen = scores[windows, labels].cpu().numpy()
-        offsets = None
-        if regressor is not None and len(windows):
-            offsets = _offsets(regressor, located, place[windows], labels).cpu().numpy()
-        rows, found = windows.cpu().numpy(), labels.cpu().numpy()
-        candidates = Candidates(pooled.rows[rows], pooled.boxes[rows], chosen, found)
-        if offsets is not None:
-            candidates = candidates.with_regressed(move(candidates.boxes, offsets, (image.shape[0], image.shape[1])))
+    regions: Any = detector.regions
+    parts, size = device_parts(detector), (image.shape[0], image.shape[1])
+    stage = partial(_stage, watch, device=parts.device)
+    maps = regions.map_sizes(size)
+    with stage("pooling_s"):
+        places, place = regions.places(maps, boxes), np.arange(len(boxes))
+        if parts.look is not None:  # which counts windows of the same cells once
+            first, place = distinct_places(places)
+            places = places[first]
+        counts = len(boxes), len(places), len(places) if parts.look is None else parts.look.count(len(places))
+        arrays = image, _table(places, boxes, place, counts)
+    compute = partial(_compute, detector, parts, maps.scaled_sizes, watch)
+    if watch is None:
+        shapes = tuple(each.shape for each in arrays)
+        weights = tuple(each.data_ptr() for each in parts.parameters)
+        settings = (detector.layer, detector.regression_layer, detector.settings, regions.levels, maps)
+        found = parts.runs((shapes, settings, weights), arrays, compute)
+    else:
+        with stage("maps_s"):
+            there = [upload(each, parts.device) for each in arrays]
+        found = compute(*there).cpu().numpy()
+    with stage("rest_s"):
+        return _candidates(found, boxes, size)
+
+
+def _table(
+    places: npt.NDArray[np.int64], boxes: Boxes, place: npt.NDArray[np.int64], counts: Sequence[int]
+) -> npt.NDArray[np.int32]:
+    """All that goes up beside the image, in one piece: int32 [N + 1, 11].
+
+    In a row the place of a window, int64 [<= n, 6], the bits of a box, float32 [n, 4], and `place` of it, int64 [n];
+    zeros behind them, so that N is a multiple of ROWS and few graphs are enough; in the last row the counts.
+    """
+    table = np.zeros((-(-len(boxes) // ROWS) * ROWS + 1, 11), np.int32)
+    table[: len(places), :6] = places
+    table[: len(boxes), 6:10] = np.ascontiguousarray(boxes, np.float32).view(np.int32)
+    table[: len(boxes), 10] = place
+    table[-1, : len(counts)] = counts
+    return table
+
+
+def _candidates(found: npt.NDArray[np.float32], boxes: Boxes, size: Size) -> Candidates:
+    """Those that `_compute` found among boxes float32 [N, 4] of an image of a size."""
+    if found[0, 0, 0] == NOT_FINITE:
+        raise ValueError("a score is not finite")
+    labels, column = np.nonzero(found[..., 0] >= 0)
+    values = found[labels, column]
+    rows = values[:, 0].astype(np.int64)
+    candidates = Candidates(rows, boxes[rows], np.ascontiguousarray(values[:, 1]), labels)
+    if values.shape[1] == 2:
         return candidates
+    return candidates.with_regressed(move(candidates.boxes, values[:, 2:], size))
 
 
 def can_run(detector: Detector) -> bool:
-    """Whether `candidates_on_device` knows all of a detector's parts."""
+    """Whether `candidates_on_device` knows all of a detector's parts: linear ones, no votes, not R-CNN's order."""
     known = isinstance(detector.svms, LinearSVMs) and isinstance(detector.regressor, BoxRegressor | None)
-    return known and detector.settings.order != "rcnn" and hasattr(detector.regions, "scales")
+    ordered = detector.settings.order != "rcnn" and not detector.settings.vote
+    regions = detector.regions
+    return known and ordered and isinstance(regions, SPPRegions) and regions.live
 
 
-def suppress(boxes: Tensor, scores: Tensor, settings: DetectConfig) -> tuple[Tensor, Tensor]:
-    """`nms_per_class` of boxes float32 [N, 4] and scores [N, K] where they lie: windows int64 [M] and labels int64 [M].
+def _compute(
+    detector: Detector,
+    parts: DeviceParts,
+    scaled_sizes: Sequence[Size],
+    watch: Watch | None,
+    pixels: Tensor,
+    table: Tensor,
+) -> Tensor:
+    """What each class keeps: float32 [K, L, 2 or 6], the window or -1, its score and the regressor's offsets.
 
-    All classes at a time: each takes the best box that is left, and strikes out those that it covers.
+    pixels: uint8 [H, W, 3]; table: what `_table` gives, where the networks lie, as `counts` how many boxes and windows
+    there are and how many windows the first look lets through.
     """
-    over = _iou(boxes.double()) > settings.nms_overlap  # [N, N]
-    order = torch.argsort(scores, dim=0, descending=True, stable=True).T  # [K, N]
-    alive = (scores > settings.min_score).T.gather(1, order)  # [K, N], best first
-    classes = torch.arange(len(order), device=boxes.device)
-    limit = len(boxes) if settings.max_per_class is None else min(settings.max_per_class, len(boxes))
-    kept = torch.full((len(order), limit), -1, dtype=torch.int64, device=boxes.device)
-    for count in range(limit):
-        if count % 16 == 0 and not alive.any():  # asking costs a wait for the device
-            break
-        best = alive.byte().argmax(dim=1)
-        window = order[classes, best]
-        there = alive[classes, best]
-        kept[:, count] = torch.where(there, window, -1)
-        alive[classes, best] = False
-        alive &= ~(over[window].gather(1, order) & there[:, None])
-    labels, column = torch.nonzero(kept >= 0, as_tuple=True)
-    return kept[labels, column], labels
+    from spp_det.detection.triton_suppression import covers, suppress  # not on every machine
+
+    regions: Any = detector.regions
+    settings, stage = detector.settings, partial(_stage, watch, device=parts.device)
+    windows, boxes = table[:-1, :6].contiguous(), table[:-1, 6:10].contiguous().view(torch.float32)
+    place, counts = table[:-1, 10].long(), table[-1]
+    with stage("rest_s"):
+        covered = covers(boxes, settings.nms_overlap)
+    with stage("maps_s"):
+        cells = _one_behind_the_other([regions.live_map(pixels, scaled) for scaled in scaled_sizes])
+    if parts.look is not None:
+        with stage("first_look_s"):
+            rows, slots = parts.look.keeps(cells, windows, counts[1], counts[2])
+            windows, place = windows[rows], slots[place]
+    with stage("pooling_s"):
+        vectors = pool(cells, windows, regions.levels)
+    with stage("fc_s"):
+        fc7, located = regions.head.layers(vectors, (detector.layer, detector.regression_layer))
+    with stage("rest_s"):
+        margins = parts.scores(fc7) + parts.intercept  # [M, K]
+        there = (place >= 0) & (torch.arange(len(place), device=place.device) < counts[0])
+        place = place.clamp(min=0)
+        scores = torch.where(there, margins.T[:, place], float("-inf"))
+        kept = suppress(covered, scores, settings.min_score, settings.max_per_class)
+        chosen = kept.clamp(min=0)
+        kept = torch.where(torch.isfinite(margins).all(), kept, NOT_FINITE)
+        columns = [kept.float()[..., None], scores.gather(1, chosen)[..., None]]
+        if parts.offsets is not None:
+            offsets = parts.offsets(located).unflatten(1, (-1, 4)) + parts.constant  # [M, K, 4]
+            columns.append(offsets[place[chosen], torch.arange(len(chosen), device=chosen.device)[:, None]])
+        return torch.cat(columns, dim=2)
 
 
-def _iou(boxes: Tensor) -> Tensor:
-    """float64 [N, 4] -> [N, N], in the operations of suppression.py."""
-    x1, y1, x2, y2 = boxes.T
-    width = torch.minimum(x2[:, None], x2) - torch.maximum(x1[:, None], x1)
-    height = torch.minimum(y2[:, None], y2) - torch.maximum(y1[:, None], y1)
-    shared = width.clamp(min=0) * height.clamp(min=0)
-    areas = (x2 - x1) * (y2 - y1)
-    return shared / (areas[:, None] + areas - shared)
+def _one_behind_the_other(maps: Sequence[Tensor]) -> Tensor:
+    """The cells of all maps [h, w, C]: [*, C]."""
+    flat = [each.reshape(-1, each.shape[2]) for each in maps]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
-def _offsets(regressor: BoxRegressor, located: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-    """What the regressors of the labels [M] say of the rows [M] of vectors: float32 [M, 4].
-
-    Each vector is multiplied with all classes at once: a gather of a class's matrix for every candidate is far larger.
-    """
-    weights = torch.from_numpy(regressor.weights_).to(located.device)  # [K, D + 1, 4]
-    used, of_each = rows.unique(return_inverse=True)
-    columns = weights[:, :-1].permute(1, 0, 2).flatten(1)  # [D, 4 K]
-    said = (located[used].float() @ columns).view(len(used), len(weights), 4)
-    return said[of_each, labels] * regressor.scale_ + weights[labels, -1]
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+@contextmanager
+def _stage(watch: Watch | None, name: str, device: torch.device) -> Iterator[None]:
+    if watch is None:
+        yield
+        return
+    with watch.stage(name):
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)

@@ -28,9 +28,9 @@ def measure_peaks(repeats: int = 5, clock: Clock = time.perf_counter, device: to
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16} | ({"float16": torch.float16} if on_gpu else {})
     side = SIDE * 4 if on_gpu else SIDE
     for name, dtype in types.items():
-        a, b = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+        a, b = (torch.rand(side, side, dtype=dtype, device=device) for _ in range(2))
         peaks[name] = 2 * side**3 / _best(lambda a=a, b=b: a @ b, repeats, clock, on_gpu)  # type: ignore[misc]
-    source, target = torch.ones(COPIED, device=device), torch.empty(COPIED, device=device)
+    source, target = torch.rand(COPIED, device=device), torch.empty(COPIED, device=device)
     peaks["copy"] = 4 * COPIED / _best(lambda: target.copy_(source), repeats, clock, on_gpu)
     return peaks
 
@@ -60,7 +60,7 @@ def _trunk_operations(regions: SPPRegions, size: tuple[int, int]) -> int:
     """Of one pass over an image of this size, which is not padded yet."""
     weight = next(regions.trunk.parameters())
     x = torch.empty(1, 3, *regions.trunk.padded_size(size), dtype=weight.dtype, device=weight.device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():  # else cuDNN's own convolutions: not counted
         regions.trunk.body(x)
     return counter.get_total_flops()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,26 +11,33 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from spp_det.structures import Image, check_image
+from spp_det.images import resize
+from spp_det.structures import Image, Size, check_image
 from spp_det.trunk_facts import Preprocessing
 
 if TYPE_CHECKING:
     from spp_det.networks.trunk import Trunk
 
 
-def live_input(trunk: Trunk, image: Image) -> Tensor:
-    """`trunk.tensor` in the layers' type and on their device: uint8 [H, W, 3] -> [3, H', W'], the same values rounded.
+def live_pixels(trunk: Trunk, image: Image) -> Image | Tensor:
+    """An image, uint8 [H, W, 3], for `live_input`: itself, or a copy on the layers' GPU; else raises ValueError."""
+    image = check_image(image)
+    return image if trunk.device.type == "cpu" else torch.from_numpy(image).to(trunk.device)
 
-    Raises ValueError for what is not an image.
+
+def live_input(trunk: Trunk, pixels: Image | Tensor, size: Size) -> Tensor:
+    """`trunk.tensor` of an image resized to `size`, in the layers' type and where they lie: [3, H', W'], the same
+    values rounded. pixels: from `live_pixels`.
     """
-    image, dtype = check_image(image), trunk.dtype
-    if trunk.device.type == "cpu":
-        pixels = by_table(trunk.preprocessing, image, dtype)
-    else:
-        pixels = by_arithmetic(trunk.preprocessing, torch.from_numpy(image).to(trunk.device), dtype)
-    height, width = trunk.padded_size((image.shape[0], image.shape[1]))
-    pad = (0, width - image.shape[1], 0, height - image.shape[0])
-    return torch.nn.functional.pad(pixels, pad) if any(pad) else pixels
+    preprocessing, padded = trunk.preprocessing, trunk.padded_size(size)
+    if isinstance(pixels, Tensor):
+        from spp_det.networks.triton_input import resized_input  # not on every machine
+
+        table = _table_on_device(preprocessing, trunk.dtype, pixels.device)
+        return resized_input(pixels, size, padded, table, preprocessing.channel_order == "bgr")
+    found = by_table(preprocessing, resize(pixels, size), trunk.dtype)
+    pad = (0, padded[1] - size[1], 0, padded[0] - size[0])
+    return torch.nn.functional.pad(found, pad) if any(pad) else found
 
 
 def live_crops(trunk: Trunk, warped: npt.NDArray[Any]) -> Tensor:
@@ -63,6 +70,11 @@ def _table(preprocessing: Preprocessing, dtype: torch.dtype) -> npt.NDArray[Any]
     return (found if dtype == torch.float32 else found.view(torch.int16)).numpy()
 
 
+@cache  # a CUDA graph may still read one that was not used for long
+def _table_on_device(preprocessing: Preprocessing, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.from_numpy(_table(preprocessing, dtype)).view(dtype).to(device)
+
+
 @njit(cache=True, nogil=True, parallel=True)
 def _look_up(image, columns, first, second, third, out):  # type: ignore[no-untyped-def]
     """out[y, x] = first, second and third [256] at three columns of image[y, x]; OpenCV's takes twice as long."""
@@ -73,10 +85,3 @@ def _look_up(image, columns, first, second, third, out):  # type: ignore[no-unty
             target[x, 0] = first[row[x, i]]
             target[x, 1] = second[row[x, j]]
             target[x, 2] = third[row[x, k]]
-
-
-def by_arithmetic(preprocessing: Preprocessing, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same of a tensor, where it lies: a GPU has it sooner than a CPU its look-up."""
-    ordered = pixels if preprocessing.channel_order == "rgb" else pixels.flip(2)
-    mean, std = (torch.tensor(each, device=pixels.device) for each in (preprocessing.mean, preprocessing.std))
-    return ordered.float().mul(preprocessing.maximum / 255).sub(mean).div(std).to(dtype).permute(2, 0, 1)

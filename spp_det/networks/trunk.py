@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from spp_det.errors import ConfigError
-from spp_det.networks.convolution import pointwise_by_onednn
-from spp_det.networks.live_input import live_crops, live_input
+from spp_det.networks.convolution import pointwise_by_onednn, relu_by_cudnn
+from spp_det.networks.live_input import live_crops, live_input, live_pixels
 from spp_det.networks.weights import fill
 from spp_det.structures import Image, Size
 from spp_det.trunk_facts import Preprocessing, TrunkFacts
@@ -67,7 +67,7 @@ class Trunk(nn.Module, TrunkFacts):
         pretrained_fc: PretrainedFc | None = None,
     ) -> None:
         super().__init__()
-        self.body = pointwise_by_onednn(body).to(memory_format=torch.channels_last)
+        self.body = relu_by_cudnn(pointwise_by_onednn(body)).to(memory_format=torch.channels_last)
         self.memory_format = torch.channels_last
         self.name = name
         self.out_channels = out_channels
@@ -123,13 +123,17 @@ class Trunk(nn.Module, TrunkFacts):
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2).to(self.device)
         return self._values(x).float().permute(0, 2, 3, 1).cpu().numpy()
 
-    @torch.inference_mode()
-    def live_map(self, image: Image) -> Tensor:
-        """The map of one image, already resized, in the layers' type and where they lie: uint8 [H, W, 3] -> [h, w, C].
+    def live_pixels(self, image: Image) -> Image | Tensor:
+        """An image, uint8 [H, W, 3], as `live_map` takes it, once for all sizes. Raises ValueError for another."""
+        return live_pixels(self, image)
 
-        Raises ValueError for what is not an image.
+    @torch.inference_mode()
+    def live_map(self, pixels: Image | Tensor, size: Size) -> Tensor:
+        """The map of an image resized to `size`, in the layers' type and where they lie: [h, w, C].
+
+        On a GPU the image is resized there, which differs by one of 255 levels for about one pixel of 500.
         """
-        return self._values(live_input(self, image)[None])[0].permute(1, 2, 0)
+        return self._values(live_input(self, pixels, size)[None])[0].permute(1, 2, 0)
 
     @torch.inference_mode()
     def live_crop_maps(self, warped: npt.NDArray[Any]) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from spp_det.structures import Boxes, Size
 
@@ -41,17 +42,11 @@ def choose_scales(
         raise ValueError(f"scales are positive, and at least one: not {tuple(scales)}")
     if len(scales) == 1:
         return np.zeros(len(boxes), np.int64)
-    candidates = np.asarray(scales, np.float64)
-    sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
-    areas = sides[:, 0] * sides[:, 1]
-    short = min(size)
+    candidates, short = np.asarray(scales, np.float64), min(size)
     if rule == "paper":
-        target = float(PAPER_SIDE if side is None else side)
-        distances = np.abs(areas[:, None] * (candidates / short) ** 2 - target**2)
-    else:
-        target = float(RELEASED_SIDE if side is None else side)
-        distances = np.abs(candidates - _round(target * short / np.sqrt(areas))[:, None])
-    return np.argmin(distances, axis=1).astype(np.int64)
+        target = float(PAPER_SIDE if side is None else side) ** 2
+        return _closest_area(_doubles(boxes), (candidates / short) ** 2, target)
+    return _closest_scale(_doubles(boxes), candidates, float(RELEASED_SIDE if side is None else side) * short)
 
 
 def window_cells(
@@ -83,43 +78,74 @@ def window_cells(
     _check_rule(rule)
     if min(map_size) < 1:
         raise ValueError(f"a map of {map_size} has no cell")
-    box = boxes.astype(np.float64)
-    first, last = box[:, :2], box[:, 2:] - 1  # px of the original image, [N, 2] in x, y
+    box, (height, width) = _doubles(boxes), map_size
     if rule == "paper":
-        factor = np.array([scaled_size[1] / size[1], scaled_size[0] / size[0]])
-        first, last = first * factor, box[:, 2:] * factor - 1
-        left, right = _centres_within(first, last, stride, offset)
-    else:
-        short, scaled_short = min(size), min(scaled_size)
-        # On an image one pixel wide the release divides by zero; there the plain ratio stands.
-        ratio = (scaled_short - 1) / (short - 1) if short > 1 else float(scaled_short)
-        left, right = _rounded_inwards(first * ratio, last * ratio, stride, offset, shrink)
-    limit = np.array([map_size[1], map_size[0]]) - 1
-    return np.concatenate([np.clip(left, 0, limit), np.clip(right, 0, limit)], axis=1).astype(np.int64)
+        across, down = scaled_size[1] / size[1], scaled_size[0] / size[0]
+        return _centres_within(box, across, down, float(stride), float(offset), width, height)
+    short, scaled_short = min(size), min(scaled_size)
+    # On an image one pixel wide the release divides by zero; there the plain ratio stands.
+    ratio = (scaled_short - 1) / (short - 1) if short > 1 else float(scaled_short)
+    return _rounded_inwards(box, ratio, float(stride), float(offset), float(shrink), width, height)
 
 
-def _centres_within(first: Doubles, last: Doubles, stride: float, offset: float) -> tuple[Doubles, Doubles]:
-    left = np.floor((first - offset) / stride) + 1
-    right = np.ceil((last - offset) / stride) - 1
-    nearest = np.floor(((first + last) / 2 - offset) / stride + 0.5)
-    none = left > right
-    return np.where(none, nearest, left), np.where(none, nearest, right)
+def _doubles(boxes: Boxes) -> Doubles:
+    return np.ascontiguousarray(boxes, np.float64)
 
 
-def _rounded_inwards(
-    first: Doubles, last: Doubles, stride: float, offset: float, shrink: float
-) -> tuple[Doubles, Doubles]:
-    left = np.floor((first - offset + shrink) / stride + 0.5)
-    right = np.ceil((last - offset - shrink) / stride - 0.5)
-    # The release counts cells from 1, and divides as C does, towards zero.
-    mean = np.trunc((left + 1 + right + 1) / 2) - 1
-    crossed = left > right
-    return np.where(crossed, mean, left), np.where(crossed, mean, right)
+# Compiled, since numpy goes through some thousand windows once for each operation, which takes ten times as long.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _closest_area(boxes, squares, target):  # type: ignore[no-untyped-def]
+    """The index of the factor whose square, of `squares` [S], brings the area of each box closest to `target`."""
+    found = np.empty(len(boxes), np.int64)
+    for row in range(len(boxes)):
+        area = (boxes[row, 2] - boxes[row, 0]) * (boxes[row, 3] - boxes[row, 1])
+        found[row] = np.argmin(np.abs(area * squares - target))
+    return found
 
 
-def _round(values: Doubles) -> Doubles:
-    """MATLAB's round for values of at least 0: halves go up."""
-    return np.floor(values + 0.5)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _closest_scale(boxes, scales, length):  # type: ignore[no-untyped-def]
+    """The index of the scale that is closest to length / sqrt(area), rounded, for each box."""
+    found = np.empty(len(boxes), np.int64)
+    for row in range(len(boxes)):
+        area = (boxes[row, 2] - boxes[row, 0]) * (boxes[row, 3] - boxes[row, 1])
+        expected = np.floor(length / np.sqrt(area) + 0.5)  # MATLAB's round: halves go up
+        found[row] = np.argmin(np.abs(scales - expected))
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centres_within(boxes, across, down, stride, offset, width, height):  # type: ignore[no-untyped-def]
+    cells = np.empty((len(boxes), 4), np.int64)
+    for row in range(len(boxes)):
+        for axis in range(2):
+            factor, count = (down, height) if axis else (across, width)
+            first, last = boxes[row, axis] * factor, boxes[row, axis + 2] * factor - 1
+            left, right = np.floor((first - offset) / stride) + 1, np.ceil((last - offset) / stride) - 1
+            if left > right:
+                left = right = np.floor(((first + last) / 2 - offset) / stride + 0.5)
+            cells[row, axis], cells[row, axis + 2] = _within(left, count), _within(right, count)
+    return cells
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rounded_inwards(boxes, ratio, stride, offset, shrink, width, height):  # type: ignore[no-untyped-def]
+    cells = np.empty((len(boxes), 4), np.int64)
+    for row in range(len(boxes)):
+        for axis in range(2):
+            count = height if axis else width
+            first, last = boxes[row, axis] * ratio, (boxes[row, axis + 2] - 1) * ratio
+            left = np.floor((first - offset + shrink) / stride + 0.5)
+            right = np.ceil((last - offset - shrink) / stride - 0.5)
+            if left > right:  # the release counts cells from 1, and divides as C does, towards zero
+                left = right = np.trunc((left + 1 + right + 1) / 2) - 1
+            cells[row, axis], cells[row, axis + 2] = _within(left, count), _within(right, count)
+    return cells
+
+
+@njit(cache=True, nogil=True)
+def _within(cell, count):  # type: ignore[no-untyped-def]
+    return min(max(cell, 0), count - 1)
 
 
 def _check_rule(rule: str) -> None:

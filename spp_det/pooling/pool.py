@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from spp_det.pooling.kernel import pool_kernel
 from spp_det.pooling.prepared import PreparedMap, bits_of, is_tensor
 from spp_det.pooling.pyramid import PAPER_LEVELS, check_levels, vector_length
+from spp_det.threads import numba_threads
 
 if TYPE_CHECKING:  # numpy arrays are pooled without torch
     import torch
@@ -91,7 +91,7 @@ def pool_windows(
         plan = pooling_plan(levels)
         squares = prepared.squares(boxes, int(plan[plan[:, 2] == 0, 0].min()))
         past_caches = len(boxes) * target.shape[1] * target.itemsize > CACHED
-        workers = numba.get_num_threads()
+        workers = numba_threads()
         pool_kernel(squares, boxes, plan, places, target, channels, workers, prepared.ordered, past_caches)
     return out
 
@@ -118,8 +118,10 @@ def _pool_on_device(
     assert isinstance(out, torch.Tensor)
     places = _check_rows(places, len(boxes), len(out))
     if len(boxes):
-        there, into = (torch.from_numpy(array).to(cells.device) for array in (boxes, places))
-        pool_on_device(cells, there, pooling_plan(levels).tolist(), into, out)
+        _, width, channels = prepared.shape
+        on_map = np.concatenate([np.broadcast_to((0, width), (len(boxes), 2)), boxes], axis=1)
+        windows, into = (torch.from_numpy(array).to(cells.device) for array in (on_map, places))
+        pool_on_device(cells.view(-1, channels), windows, pooling_plan(levels).tolist(), out, into)
     return out
 
 

@@ -12,15 +12,18 @@ import numpy.typing as npt
 from spp_det.images import resize, scaled_size
 from spp_det.pooling import PAPER_LEVELS, choose_scales, pool_windows, vector_length, window_cells
 from spp_det.pooling.mapping import Integers, Rule
-from spp_det.regions.maps import ImageMaps, LiveMaps
+from spp_det.regions.maps import ImageMaps, LiveMaps, MapSizes
 from spp_det.structures import Boxes, Image, Size
 from spp_det.watch import Watch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spp_det.networks import FcHead, Trunk
     from spp_det.trunk_facts import TrunkFacts
 
 Vectors = npt.NDArray[np.float32]
+Maps = ImageMaps | LiveMaps | MapSizes  # what tells where windows lie
 
 MAX_PIXELS = 1200 * 2400  # of a scaled image: bounds the memory for very long and narrow images
 CELL_BITS = 15  # four cell numbers in one key: maps of up to 32,767 cells a side
@@ -74,11 +77,11 @@ class SPPRegions:
         be cut into strips and would take too much memory; a UserWarning says so.
         """
         size, sizes = self._sizes(image)
-        maps = self._largest_first(image, sizes, lambda each: np.ascontiguousarray(self._cells(each), self.dtype))
+        maps = _largest_first(sizes, lambda scaled: np.ascontiguousarray(self._cells(image, scaled), self.dtype))
         return ImageMaps(size, self.scales, sizes, maps)
 
-    def _cells(self, image: Image) -> npt.NDArray[np.float32]:
-        return self._within(self.trunk.maps(self.trunk.array(image)[None])[0], image.shape)
+    def _cells(self, image: Image, scaled: Size) -> npt.NDArray[np.float32]:
+        return self._within(self.trunk.maps(self.trunk.array(resize(image, scaled))[None])[0], scaled)
 
     def live_features(self, image: Image) -> LiveMaps | ImageMaps:
         """The maps of an image, uint8 [H, W, 3], in the trunk's own type, for windows that are wanted at once.
@@ -86,17 +89,20 @@ class SPPRegions:
         Those of `image_features` where the trunk knows arrays alone, as an exported one does, or they are to be rounded
         to float16.
         """
-        if self.dtype == np.float16 or not hasattr(self.trunk, "live_map"):
+        if not self.live:
             return self.image_features(image)
         size, sizes = self._sizes(image)
-        trunk = self.trunk
-        maps = self._largest_first(image, sizes, lambda each: self._within(trunk.live_map(each), each.shape))
-        return LiveMaps.of(size, sizes, maps)
+        pixels = self.trunk.live_pixels(image)
+        return LiveMaps.of(size, sizes, _largest_first(sizes, lambda scaled: self.live_map(pixels, scaled)))
 
-    def _largest_first(self, image: Image, sizes: Sequence[Size], work: Callable[[Image], Any]) -> tuple[Any, ...]:
-        """What a function makes of the image at each size; the smaller ones find the memory of the largest free."""
-        found = {scaled: work(resize(image, scaled)) for scaled in sorted(set(sizes), key=min, reverse=True)}
-        return tuple(found[scaled] for scaled in sizes)
+    @property
+    def live(self) -> bool:
+        """Whether `live_features` gives maps that stay where the trunk lies."""
+        return self.dtype != np.float16 and hasattr(self.trunk, "live_map")
+
+    def live_map(self, pixels: Image | Tensor, scaled: Size) -> Tensor:
+        """The map of an image at one size, [h, w, C]; pixels: from `trunk.live_pixels`."""
+        return self._within(self.trunk.live_map(pixels, scaled), scaled)
 
     def _sizes(self, image: Image) -> tuple[Size, tuple[Size, ...]]:
         """The size of an image, and that at each scale."""
@@ -108,9 +114,18 @@ class SPPRegions:
         limit = MAX_PIXELS if within is None else min(MAX_PIXELS, within)
         return tuple(_bounded_size(size, scale, limit) for scale in self.scales)
 
-    def _within(self, cells: Any, size: tuple[int, ...]) -> Any:
+    def map_sizes(self, size: Size) -> MapSizes:
+        """The sizes of the maps of an image of a size; computed from the sizes alone."""
+        scaled = self._scaled_sizes(size)
+        return MapSizes(size, scaled, tuple(self._map_size(each) for each in scaled))
+
+    def _map_size(self, scaled: Size) -> Size:
+        found, (height, width) = self.trunk.map_size(scaled), (cells_within(side, self.trunk) for side in scaled)
+        return min(found[0], height), min(found[1], width)
+
+    def _within(self, cells: Any, size: Size) -> Any:
         """Of a map [h, w, C] the cells whose centre lies in the image."""
-        height, width = (cells_within(side, self.trunk) for side in size[:2])
+        height, width = (cells_within(side, self.trunk) for side in size)
         return cells[:height, :width]
 
     def map_cells(self, size: Size) -> int:
@@ -162,29 +177,31 @@ class SPPRegions:
             source = maps.prepared[index] if isinstance(maps, LiveMaps) else maps.maps[index].transpose(2, 0, 1)
             pool_windows(source, cells, levels, out=vectors, rows=rows)
 
-    def _choose_scales(self, maps: ImageMaps | LiveMaps, boxes: Boxes) -> Integers:
+    def _choose_scales(self, maps: Maps, boxes: Boxes) -> Integers:
         return choose_scales(boxes, maps.size, [min(size) for size in maps.scaled_sizes], self.scale_rule)
 
-    def cells(self, maps: ImageMaps | LiveMaps, boxes: Boxes, scale_index: int) -> Integers:
+    def cells(self, maps: Maps, boxes: Boxes, scale_index: int) -> Integers:
         """The cells of windows on the map of one scale: int64 [N, 4], see pooling.window_cells."""
-        height, width = maps.maps[scale_index].shape[:2]
-        scaled, trunk = maps.scaled_sizes[scale_index], self.trunk
-        return window_cells(boxes, maps.size, scaled, (height, width), trunk.stride, trunk.offset, self.mapping)
+        scaled, cells, trunk = maps.scaled_sizes[scale_index], maps.map_sizes[scale_index], self.trunk
+        return window_cells(boxes, maps.size, scaled, cells, trunk.stride, trunk.offset, self.mapping)
 
-    def distinct(self, maps: ImageMaps | LiveMaps, boxes: Boxes) -> tuple[Integers, Integers]:
+    def places(self, maps: Maps, boxes: Boxes) -> Integers:
+        """Where windows lie in all maps, one behind the other: int64 [N, 6], as `pool_on_device` takes them."""
+        scale_indices, first = self._choose_scales(maps, boxes), 0
+        found = np.empty((len(boxes), 6), np.int64)
+        for index, (height, width) in enumerate(maps.map_sizes):
+            rows = slice(None) if len(maps.map_sizes) == 1 else np.flatnonzero(scale_indices == index)
+            found[rows, :2] = first, width
+            found[rows, 2:] = self.cells(maps, boxes[rows], index)
+            first += height * width
+        return found
+
+    def distinct(self, maps: Maps, boxes: Boxes) -> tuple[Integers, Integers]:
         """The first window of each set of cells that windows share, int64 [M], and the place of each there, int64 [N].
 
         On a VOC image a fifth of selective search's windows share their cells with another one, and so their vector.
         """
-        scale_indices = self._choose_scales(maps, boxes)
-        keys = np.zeros(len(boxes), np.int64)
-        for index in range(len(maps.maps)):
-            rows = scale_indices == index
-            for column in self.cells(maps, boxes[rows], index).T:
-                keys[rows] = keys[rows] << CELL_BITS | column
-        keys = keys * len(maps.maps) + scale_indices
-        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-        return first, place
+        return distinct_places(self.places(maps, boxes))
 
     def window_features(self, maps: ImageMaps, boxes: Boxes, layer: str = "fc7") -> Vectors:
         """The vectors of windows at a layer, "pool5", "fc6", "fc7" or "logits": float32 [N, dim(layer)].
@@ -208,6 +225,25 @@ class SPPRegions:
 def blocks(count: int, length: int) -> Iterator[slice]:
     """Slices of at most `length` that cover 0 .. count - 1 in order."""
     return (slice(start, min(start + length, count)) for start in range(0, count, length))
+
+
+def distinct_places(places: Integers) -> tuple[Integers, Integers]:
+    """`distinct` of what `places` gives, int64 [N, 6]."""
+    first_cell, _, *cells = np.ascontiguousarray(places.T)
+    keys = np.zeros(len(places), np.int64)
+    for column in cells:
+        keys = keys << CELL_BITS | column
+    if first_cell.any():  # several maps
+        firsts = np.unique(first_cell)
+        keys = keys * len(firsts) + np.searchsorted(firsts, first_cell)
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    return first, place
+
+
+def _largest_first(sizes: Sequence[Size], work: Callable[[Size], Any]) -> tuple[Any, ...]:
+    """What a function makes of each size; the smaller ones find the memory of the largest free."""
+    found = {size: work(size) for size in sorted(set(sizes), key=min, reverse=True)}
+    return tuple(found[size] for size in sizes)
 
 
 def cells_within(side: int, trunk: TrunkFacts) -> int:
