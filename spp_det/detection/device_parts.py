@@ -68,15 +68,11 @@ class DeviceLook:
     """A first look, where the networks lie."""
 
     def __init__(self, look: FirstLook, dtype: torch.dtype, device: torch.device) -> None:
-        self.levels, self.keep, self.min_windows = look.levels, look.keep, look.min_windows
+        self.levels, self.count = look.levels, look.count
         self.channels = None if look.channels_ is None else torch.from_numpy(look.channels_).to(device)
         self.hidden, self.out = Product(look.hidden_coef_.T, dtype, device), torch.from_numpy(look.coef_.T).to(device)
         self.hidden_intercept = torch.from_numpy(look.hidden_intercept_).to(device)
         self.intercept = torch.from_numpy(look.intercept_).to(device)
-
-    def count(self, num: int) -> int:
-        """How many of `num` windows go on."""
-        return min(max(math.ceil(self.keep * num), self.min_windows), num)
 
     def keeps(self, cells: Tensor, windows: Tensor, num_windows: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Rows int64 [m] of `windows` [M, 6], that begin with the best `count` [] of the first `num_windows` []; and

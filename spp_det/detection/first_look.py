@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -127,10 +128,13 @@ class FirstLook:
         _best(values, self.hidden_intercept_, self.coef_, self.intercept_, found)
         return found
 
+    def count(self, num: int) -> int:
+        """How many of `num` windows go on."""
+        return min(max(math.ceil(self.keep * num), self.min_windows), num)
+
     def keeps(self, regions: Any, features: Any, boxes: Boxes) -> npt.NDArray[np.bool_]:
         """Which windows go on, bool [N]. regions: SPPRegions, with the features of the image; boxes: float32 [N, 4]."""
-        count = max(int(np.ceil(self.keep * len(boxes))), self.min_windows)
-        stays = np.ones(len(boxes), bool)
+        stays, count = np.ones(len(boxes), bool), self.count(len(boxes))
         if count < len(boxes):
             scores = self.scores(self.coarse(regions, features, boxes))
             stays[np.argsort(-scores, kind="stable")[count:]] = False
